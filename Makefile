@@ -1,0 +1,45 @@
+# Every target sets up what it needs in .venv by itself; nothing has to be installed by hand.
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.10; do \
+	"$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+PYTEST_ARGS ?= -n auto
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+demo: $(VENV)/.demo ## five services, real processes, one Valkey: watch them trust and refuse each other
+	$(BIN)/python examples/edge-demo/run.py $(DEMO_ARGS)
+
+test: $(VENV)/.test ## lint, types, all tests, coverage
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python tests/coverage_report.py
+
+lint: $(VENV)/.test ## format, lint, types
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	$(BIN)/mypy
+
+clean: ## remove .venv and everything that was generated
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "s2s_mesh needs Python 3.10 or newer; set PYTHON=/path/to/python"; exit 1; }
+	@echo "making $(VENV) with $(PYTHON) ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "installing s2s-mesh and what the demo needs into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group demo
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	@echo "installing s2s-mesh and what the tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group lint
+	@touch $@

@@ -1,0 +1,228 @@
+"""Inbound: a pure ASGI middleware for HTTP requests and websocket handshakes. It holds no rule of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .drivers import drive_async
+from .errors import ConfigError, Forbidden, Reason
+from .identity import Principal
+from .inbound import Admitted, Refusal, RequestFacts
+from .runtime import Runtime
+from .wellknown import DOCUMENTS, Answer, WellKnown
+
+log = logging.getLogger("s2s_mesh.access")
+_MARK = "s2s_mesh.service"
+
+
+class Door(Protocol):
+    """What the middleware needs of a `Service`."""
+
+    @property
+    def well_known(self) -> WellKnown | None:
+        """Our own documents; None for a service that only verifies."""
+
+    @property
+    def public_paths(self) -> frozenset[str]:
+        """Exact paths that also let anonymous callers in."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Unix seconds."""
+
+    def running(self) -> Runtime:
+        """The living parts in this process, started if need be."""
+
+
+class GrantedScopes(tuple[str, ...]):
+    """The scopes of a request; remembers the first one that was asked for and is missing.
+
+    Attributes:
+        missing: that scope, or None.
+    """
+
+    missing: str | None = None
+
+    def __contains__(self, scope: object) -> bool:
+        if super().__contains__(scope):
+            return True
+        if self.missing is None:
+            self.missing = str(scope)
+        return False
+
+
+class MeshCredentials(AuthCredentials):
+    """`request.auth`; Starlette's `@requires` reads its `scopes`."""
+
+    def __init__(self, scopes: GrantedScopes) -> None:
+        self.scopes: Any = scopes  # Starlette says list, which would not remember what was asked for
+
+
+class MeshMiddleware:
+    """Lets a request through with `scope["user"]` and `scope["auth"]` set, or refuses it.
+
+    Args:
+        app: the ASGI application behind.
+        service: decides.
+        serve_well_known: also answer for our own documents, where `app` has no routes for them.
+    """
+
+    def __init__(self, app: ASGIApp, service: Door, *, serve_well_known: bool = False) -> None:
+        self.app = app
+        self._service = service
+        self._serve_well_known = serve_well_known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        if _MARK in scope:
+            raise ConfigError(
+                "this request already passed an s2s_mesh middleware: one per request path; use it on the "
+                "outer application or on the mounted one, not on both"
+            )
+        scope[_MARK] = True
+        document = self._document(scope) if kind == "http" else None
+        if document is not None:
+            await self._well_known(document, scope, receive, send)
+            return
+        runtime, now = self._service.running(), self._service.clock()
+        runtime.check_overdue(now)
+        facts = self._facts(scope)
+        outcome: Admitted | Refusal | None = runtime.inbound.admit_cached(facts, now)
+        if outcome is None:
+            flow = runtime.inbound.admit(facts, now)
+            outcome = await drive_async(flow, runtime.client, self._service.clock)
+        if isinstance(outcome, Refusal):
+            _log_refusal(scope, outcome)
+            await _refuse(kind, scope, send, outcome)
+        elif kind == "http":
+            await self._http(scope, receive, send, outcome, runtime)
+        else:
+            _admit(scope, outcome)
+            await self.app(scope, receive, send)
+
+    async def _http(
+        self, scope: Scope, receive: Receive, send: Send, admitted: Admitted, runtime: Runtime
+    ) -> None:
+        scopes = _admit(scope, admitted)
+        replaced = False
+
+        async def send_full_403(message: Message) -> None:
+            """Starlette's `@requires` answers a bare 403; ours names the scope and is logged."""
+            nonlocal replaced
+            if replaced:
+                return
+            if scopes.missing is None or message["type"] != "http.response.start" or message["status"] != 403:
+                await send(message)
+                return
+            replaced = True
+            caller = None if admitted.principal is None else admitted.principal.issuer
+            missing = Forbidden(
+                Reason.MISSING_SCOPE, f"{caller or 'anonymous'} lacks {scopes.missing}", scope=scopes.missing
+            )
+            refusal = runtime.inbound.forbidden(missing, caller=caller)
+            _log_refusal(scope, refusal)
+            await _refuse("http", scope, send, refusal)
+
+        await self.app(scope, receive, send_full_403)
+
+    def _document(self, scope: Scope) -> str | None:
+        """Which of our own documents is asked for; they are public whatever credentials come along."""
+        well_known = self._service.well_known
+        if (
+            well_known is None
+            or scope["method"] not in ("GET", "HEAD")
+            or "/.well-known/" not in scope["path"]
+        ):
+            return None
+        path = _route_path(scope)
+        return path if path in DOCUMENTS else well_known.absolute_paths.get(path)
+
+    async def _well_known(self, document: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._serve_well_known:
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"if-none-match")
+        answer = answer_document(
+            self._service, document, scope["method"], None if given is None else given.decode("latin-1")
+        )
+        headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _facts(self, scope: Scope) -> RequestFacts:
+        raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
+        return RequestFacts(
+            authorization=[value for name, value in scope["headers"] if name == b"authorization"],
+            method=scope.get("method", "GET"),  # a websocket handshake is a GET
+            raw_path=raw_path,
+            query=scope.get("query_string", b""),
+            public=bool(self._service.public_paths) and _route_path(scope) in self._service.public_paths,
+        )
+
+
+def answer_document(service: Door, document: str, method: str, if_none_match: str | None) -> Answer:
+    """Answer for one of our own documents from the ring in memory; wakes the housekeeper if there is none."""
+    well_known, runtime, now = service.well_known, service.running(), service.clock()
+    assert well_known is not None  # noqa: S101 - only services with keys have these routes
+    runtime.check_overdue(now)
+    return well_known.answer(document, runtime.ring, now, method=method, if_none_match=if_none_match)
+
+
+def _admit(scope: Scope, admitted: Admitted) -> GrantedScopes:
+    principal: Principal | None = admitted.principal
+    scopes = GrantedScopes(() if principal is None else principal.scopes)
+    scope["user"] = UnauthenticatedUser() if principal is None else principal
+    scope["auth"] = MeshCredentials(scopes)
+    return scopes
+
+
+def _route_path(scope: Scope) -> str:
+    """The path below `root_path`, as Starlette's router sees it."""
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    below = path.removeprefix(root_path)
+    return below if below.startswith("/") else path
+
+
+async def _refuse(kind: str, scope: Scope, send: Send, refusal: Refusal) -> None:
+    prefix = "http.response"
+    if kind == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        prefix = "websocket.http.response"
+    headers = [(name.encode(), value.encode()) for name, value in refusal.headers]
+    await send({"type": f"{prefix}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": refusal.body})
+
+
+def _log_refusal(scope: Scope, refusal: Refusal) -> None:
+    facts: dict[str, Any] = {
+        "reason": refusal.reason.value,
+        "status": refusal.status,
+        "claimed_issuer": refusal.claimed_issuer,
+        "request_id": refusal.request_id,
+    }
+    # nobody who merely knocks without a credential should fill the log
+    level = logging.INFO if refusal.reason is Reason.NO_CREDENTIAL else logging.WARNING
+    log.log(
+        level,
+        "refused %s %s: %s: %s [claimed issuer %s, request %s]",
+        scope.get("method", "WEBSOCKET"),
+        quote(scope["path"]),
+        refusal.reason.value,
+        refusal.detail,
+        refusal.claimed_issuer,
+        refusal.request_id,
+        extra={"s2s_mesh": facts},
+    )

@@ -1,0 +1,184 @@
+"""The claims of a service token (RFC 9068 section 2.2): built, and validated at a given `now`.
+
+Validation happens once, before any key is looked up, on the bytes that the signature covers; its result is
+authentic only after the signature holds (`verifier.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from .errors import ConfigError, Reason, TokenRejected
+from .jws import b64url_encode
+
+DEFAULT_LIFE = 120
+MIN_LIFE, MAX_LIFE = 10, 900
+_MAX_TIME = 2**53
+_MAX_JTI = 256
+_MAX_SCOPES = 100
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
+
+
+class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the claims must say.
+
+    Attributes:
+        issuer: the issuer found in the trust file.
+        audiences: our own identifiers.
+        leeway: seconds of clock difference that are forgiven.
+        max_life: seconds from `iat` to `exp` at most.
+    """
+
+    issuer: str
+    audiences: Collection[str]
+    leeway: float
+    max_life: float
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """A claims set that obeys its rules.
+
+    Attributes:
+        subject, audience: who calls whom.
+        not_before: Unix seconds from which it may be accepted, leeway included.
+        expires_at: Unix seconds, `exp` as written.
+        scopes: what it asks for; None where the claim is absent.
+    """
+
+    subject: str
+    audience: str
+    not_before: float
+    expires_at: int
+    scopes: frozenset[str] | None
+
+
+def build(
+    *, issuer: str, audience: str, scopes: Collection[str] | None, now: float, life: int
+) -> dict[str, Any]:
+    """The claims of a new service token without a user (I-C1 to I-C7).
+
+    Args:
+        issuer: ourselves; also `sub` and `client_id` (RFC 9068 section 2.2).
+        audience: the one service it is for.
+        scopes: what to ask for; None leaves the claim out, which asks for all that is granted.
+        now: Unix seconds.
+        life: seconds until it expires.
+    """
+    issued_at = int(now)
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": issuer,
+        "client_id": issuer,
+        "aud": audience,
+        "iat": issued_at,
+        "exp": issued_at + life,
+        "jti": b64url_encode(secrets.token_bytes(16)).decode(),
+    }
+    if scopes is not None:
+        claims["scope"] = " ".join(sorted(scopes))
+    return claims
+
+
+def check_scopes(scopes: Collection[str]) -> frozenset[str]:
+    """Check scopes that a person wrote (RFC 6749 section 3.3).
+
+    Raises:
+        ConfigError: none at all, a bare string, too many, or a character that no scope has.
+    """
+    if isinstance(scopes, str) or not scopes or len(scopes) > _MAX_SCOPES:
+        raise ConfigError(
+            f"scopes must be a list of 1 to {_MAX_SCOPES} scopes; leave it out to ask for all granted"
+        )
+    for scope in scopes:
+        if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
+            raise ConfigError(f"{scope!r} is not a scope: no spaces, quotes or backslashes, ASCII only")
+    return frozenset(scopes)
+
+
+def validate(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> Claims:
+    """Check every claim of a service token against `rules` (standards (a)2 steps 9 and 12).
+
+    Raises:
+        TokenRejected: naming the first claim that does not hold.
+    """
+    if claims.get("iss") != rules.issuer:
+        raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not the issuer whose rules apply")
+    audience = _audience(claims.get("aud"), rules.audiences)
+    not_before, expires_at = _times(claims, rules, now)
+    if "act" in claims or "sub_id" in claims:
+        raise TokenRejected(Reason.USER_NOT_ACCEPTED, "the token carries a user; no route here accepts one")
+    if "cnf" in claims:
+        # RFC 9449 section 7.2: a bound token is never good as a plain bearer
+        raise TokenRejected(
+            Reason.PROOF_MISSING, "the token is bound to a key (cnf) but came as a plain bearer"
+        )
+    for name in ("sub", "client_id"):
+        if claims.get(name) != rules.issuer:
+            raise TokenRejected(
+                Reason.BAD_SUBJECT, f"{name} is not the issuer itself, and no user is carried"
+            )
+    jti = claims.get("jti")
+    if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI:
+        raise TokenRejected(Reason.BAD_JTI, f"jti must be a string of 1 to {_MAX_JTI} characters")
+    return Claims(
+        subject=rules.issuer,
+        audience=audience,
+        not_before=not_before,
+        expires_at=expires_at,
+        scopes=_scopes(claims["scope"]) if "scope" in claims else None,
+    )
+
+
+def _audience(aud: Any, own: Collection[str]) -> str:
+    if isinstance(aud, list) and len(aud) == 1:
+        aud = aud[0]
+    if not isinstance(aud, str) or aud not in own:
+        raise TokenRejected(
+            Reason.WRONG_AUDIENCE, "aud must be exactly one of this service's own identifiers"
+        )
+    return aud
+
+
+def _time(claims: Mapping[str, Any], name: str) -> int:
+    value = claims.get(name)
+    # type() and not isinstance(): True is an int in Python
+    if type(value) is not int or not 0 < value < _MAX_TIME:
+        raise TokenRejected(Reason.BAD_TIME_CLAIM, f"{name} must be whole Unix seconds")
+    return value
+
+
+def _times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> tuple[float, int]:
+    issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
+    not_before = max(issued_at, _time(claims, "nbf")) if "nbf" in claims else issued_at
+    if expires_at <= issued_at:
+        raise TokenRejected(Reason.BAD_TIME_CLAIM, "exp is not after iat")
+    if expires_at - issued_at > rules.max_life:
+        raise TokenRejected(
+            Reason.LIFE_TOO_LONG,
+            f"lives {expires_at - issued_at} s; at most {rules.max_life:g} s are allowed",
+        )
+    if expires_at <= now - rules.leeway:
+        raise TokenRejected(
+            Reason.EXPIRED, f"expired {now - expires_at:.0f} s ago; leeway is {rules.leeway:g} s"
+        )
+    if not_before > now + rules.leeway:
+        raise TokenRejected(
+            Reason.NOT_YET_VALID, f"valid only in {not_before - now:.0f} s; leeway is {rules.leeway:g} s"
+        )
+    return not_before - rules.leeway, expires_at
+
+
+def _scopes(scope: Any) -> frozenset[str]:
+    if not isinstance(scope, str):
+        raise TokenRejected(Reason.BAD_SCOPE, "scope must be one space-delimited string")
+    scopes = scope.split(" ")
+    if len(scopes) > _MAX_SCOPES or not all(map(_SCOPE.fullmatch, scopes)):
+        raise TokenRejected(
+            Reason.BAD_SCOPE, "scope is empty, too long, or not as RFC 6749 section 3.3 writes it"
+        )
+    return frozenset(scopes)

@@ -1,0 +1,157 @@
+"""One error tree and the closed lists of reasons. Nothing here is ever built from a secret.
+
+    MeshError
+    ├── ConfigError         what a person wrote (trust file, environment, arguments) cannot be used
+    ├── KeyStoreError       the ring cannot be read, written or used; carries a StoreReason
+    │   └── StoreConflict   somebody else wrote first: load again and retry
+    ├── JWKSInvalid         a JWKS document is refused whole; the last good one stays
+    ├── JWKSUnavailable     no key can be had just now: 503, never 401
+    ├── TokenRejected       the credential is refused: 400 or 401; carries a Reason
+    └── Forbidden           the caller is known and may not do this: 403; carries a Reason
+
+A refusal's text is for the log and the operator; the HTTP answer never says why (RFC 6750 section 3.1,
+`Refusal` in `inbound.py`).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """Why a request was refused: the closed vocabulary of logs, metrics and `trust explain`."""
+
+    # the header field
+    NO_CREDENTIAL = "no_credential"
+    MALFORMED_HEADER = "malformed_header"
+    SEVERAL_CREDENTIALS = "several_credentials"
+    # the form of the token
+    TOKEN_TOO_LARGE = "token_too_large"  # noqa: S105
+    NOT_A_COMPACT_JWS = "not_a_compact_jws"
+    BAD_BASE64 = "bad_base64"
+    BAD_JSON = "bad_json"
+    # its header
+    HEADER_MEMBER = "header_member"
+    BAD_ALGORITHM = "bad_algorithm"
+    BAD_TYPE = "bad_type"
+    BAD_KID = "bad_kid"
+    # who and for whom
+    UNKNOWN_ISSUER = "unknown_issuer"
+    PAIR_NOT_GRANTED = "pair_not_granted"
+    WRONG_AUDIENCE = "wrong_audience"
+    BAD_SUBJECT = "bad_subject"
+    # when
+    BAD_TIME_CLAIM = "bad_time_claim"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    LIFE_TOO_LONG = "life_too_long"
+    # other claims
+    BAD_JTI = "bad_jti"
+    BAD_SCOPE = "bad_scope"
+    PROOF_MISSING = "proof_missing"
+    USER_NOT_ACCEPTED = "user_not_accepted"
+    # the key and the signature
+    UNKNOWN_KID = "unknown_kid"
+    KEY_MISMATCH = "key_mismatch"
+    BAD_SIGNATURE = "bad_signature"
+    JWKS_UNAVAILABLE = "jwks_unavailable"
+    # what the caller may do
+    MISSING_SCOPE = "missing_scope"
+    BAD_PATH = "bad_path"
+    NO_ROUTE_RULE = "no_route_rule"
+
+
+class StoreReason(str, Enum):
+    """Why the key store could not be used."""
+
+    UNREACHABLE = "unreachable"
+    PERMISSIONS = "permissions"
+    CONFLICT = "conflict"
+    PLAINTEXT = "plaintext"
+    MISSING_KEY_ENCRYPTION_KEY = "missing_key_encryption_key"
+    WRONG_KEY_ENCRYPTION_KEY = "wrong_key_encryption_key"
+    OTHER_ISSUER = "other_issuer"
+    TRUNCATED = "truncated"
+    TAMPERED = "tampered"
+    UNREADABLE = "unreadable"
+    NO_RING = "no_ring"
+    NO_SIGNING_KEY = "no_signing_key"
+
+
+class MeshError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class ConfigError(MeshError):
+    """What a person configured cannot be used. The text says what was found, what is expected, what to do."""
+
+
+class KeyStoreError(MeshError):
+    """The key ring cannot be read, written or used.
+
+    Attributes:
+        reason: from the closed list `StoreReason`.
+    """
+
+    def __init__(self, reason: StoreReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreConflict(KeyStoreError):
+    """The stored document is no longer the one that was loaded; nothing was written."""
+
+    def __init__(self, message: str = "another writer was first; load again and retry") -> None:
+        super().__init__(StoreReason.CONFLICT, message)
+
+
+class JWKSInvalid(MeshError):
+    """A JWKS document that must not be used, not even in part (RFC 7517; standards R9)."""
+
+
+class JWKSUnavailable(MeshError):
+    """No usable key set for this issuer just now. Try again: it says nothing about the token.
+
+    Attributes:
+        issuer: whose keys are missing.
+        retry_after: whole seconds after which a new attempt makes sense.
+    """
+
+    reason = Reason.JWKS_UNAVAILABLE
+
+    def __init__(self, issuer: str, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(f"{issuer}: {message}")
+        self.issuer = issuer
+        self.retry_after = retry_after
+
+
+class TokenRejected(MeshError):
+    """The credential is refused.
+
+    Attributes:
+        reason: from the closed list `Reason`.
+        detail: what was found and expected, for the log; holds no token text.
+        claimed_issuer: the trusted issuer that the token names, or None. Not authentic.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason.value}: {detail}" if detail else reason.value)
+        self.reason = reason
+        self.detail = detail
+        self.claimed_issuer: str | None = None
+
+
+class Forbidden(MeshError):
+    """The caller is authenticated and may not do this.
+
+    Attributes:
+        reason: from the closed list `Reason`.
+        detail: what was found and expected, for the log.
+        scope: the scopes that would be needed, space-delimited, or None.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", *, scope: str | None = None) -> None:
+        super().__init__(f"{reason.value}: {detail}" if detail else reason.value)
+        self.reason = reason
+        self.detail = detail
+        self.scope = scope

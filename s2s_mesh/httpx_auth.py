@@ -1,0 +1,148 @@
+"""Outbound: puts a token on httpx requests that go to its audience, and on no others.
+
+httpx follows redirects below auth flows and strips only `Authorization` when the origin changes, so this
+class writes that field and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Collection, Generator
+from typing import NamedTuple, Protocol
+
+import httpx
+
+from .errors import ConfigError
+from .identity import ServiceId
+from .routes import external_path
+
+_INVALID_TOKEN = re.compile(r'\bBearer\b.*\berror="?invalid_token\b', re.IGNORECASE)
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class TokenSource(Protocol):
+    """What `MeshAuth` needs of a `Service`."""
+
+    def load(self) -> None:
+        """Make sure that a ring is in memory; may block."""
+
+    async def load_async(self) -> None:
+        """The same, off the event loop."""
+
+    def token(self, audience: str, *, scopes: Collection[str] | None = None) -> str:
+        """A token for `audience`; does not block once a ring is in memory."""
+
+    def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
+        """Do not hand the present token out again."""
+
+
+class _Destination(NamedTuple):
+    """Where a token may go: an origin, and a path prefix by segment."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str
+
+    def holds(self, url: httpx.URL) -> bool:
+        port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+        if (url.scheme, url.host, port) != (self.scheme, self.host, self.port):
+            return False
+        if not self.prefix:
+            return True
+        path = external_path(url.raw_path.partition(b"?")[0])
+        return path is not None and (path == self.prefix or path.startswith(self.prefix + "/"))
+
+
+class MeshAuth(httpx.Auth):
+    """Authenticates requests to one audience; for `httpx.Client` and `httpx.AsyncClient` alike.
+
+    Args:
+        tokens: mints tokens; a `Service`.
+        audience: the service the token is for.
+        origins: further URLs at which it is reached, such as `http://wallets.internal:8080`.
+        scopes: what to ask for; None asks for all that is granted.
+        allow_plain_http: let the token travel unencrypted to origins off this machine.
+
+    Raises:
+        ConfigError: an origin is not a URL, or is plain http without leave.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSource,
+        audience: ServiceId,
+        *,
+        origins: Collection[str] | None = None,
+        scopes: Collection[str] | None = None,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._tokens = tokens
+        self._audience = audience
+        self._scopes = scopes
+        if isinstance(origins, str):
+            raise ConfigError("origins must be a list of URLs, not one string")
+        self._destinations = [
+            _destination(origin, allow_plain_http=allow_plain_http) for origin in (audience, *(origins or ()))
+        ]
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the token; on 401 `invalid_token` mint anew and retry once, where the body can be sent again.
+
+        Raises:
+            ConfigError: the request does not go to this audience; nothing was sent.
+            KeyStoreError: no key to sign with.
+        """
+        if not any(destination.holds(request.url) for destination in self._destinations):
+            raise ConfigError(
+                f"this auth is for {self._audience}; a request to {request.url.copy_with(query=None)} would "
+                "carry its token elsewhere. Use service.auth() of the other audience, or name it in origins"
+            )
+        request.headers["authorization"] = f"Bearer {self._token()}"
+        response = yield request
+        if (
+            response.status_code == 401
+            and _INVALID_TOKEN.search(response.headers.get("www-authenticate", ""))
+            and isinstance(request.stream, httpx.ByteStream)
+        ):
+            self._tokens.forget_token(self._audience, scopes=self._scopes)
+            request.headers["authorization"] = f"Bearer {self._token()}"
+            yield request
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Load the ring if there is none, then `auth_flow`."""
+        self._tokens.load()
+        yield from super().sync_auth_flow(request)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Load the ring off the event loop if there is none, then `auth_flow`."""
+        await self._tokens.load_async()
+        flow = super().async_auth_flow(request)
+        try:
+            outgoing = await flow.__anext__()
+            while True:
+                response = yield outgoing
+                outgoing = await flow.asend(response)
+        except StopAsyncIteration:
+            return
+        finally:
+            await flow.aclose()
+
+    def _token(self) -> str:
+        return self._tokens.token(self._audience, scopes=self._scopes)
+
+
+def _destination(text: str, *, allow_plain_http: bool) -> _Destination:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in _DEFAULT_PORTS or not url.host or url.query or url.fragment or url.userinfo:
+        raise ConfigError(f"origin {text!r} is not a URL such as http://wallets.internal:8080")
+    if url.scheme == "http" and url.host not in _LOOPBACK and not allow_plain_http:
+        raise ConfigError(
+            f"origin {text!r} is plain http: whoever sees the traffic could use the tokens. Use https, or "
+            "pass allow_plain_http=True where the network itself is private"
+        )
+    return _Destination(url.scheme, url.host, url.port or _DEFAULT_PORTS[url.scheme], url.path.rstrip("/"))

@@ -1,0 +1,179 @@
+"""Who calls: service identifiers, verified principals, and the end users they may carry."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from .errors import ConfigError
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_URL = re.compile(
+    r"(?P<scheme>[a-z]+)://(?P<host>[^/:\[\]]*|\[[0-9a-f:.]+\])(?P<port>:[0-9]+)?(?P<path>/.*)?",
+    re.ASCII,
+)
+_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+", re.ASCII)
+_DEFAULT_PORT = {"https": 443, "http": 80}
+_LOOPBACK_HOSTS = {"127.0.0.1", "[::1]", "localhost"}
+MAX_SERVICE_ID = 512
+
+
+class ServiceId(str):
+    """The name of a service: an https URL such as `https://wallets.example.com`, compared byte by byte.
+
+    Lower-case ASCII host (A-labels), optional port and path; no trailing slash, default port, query,
+    fragment or user info (RFC 8414 section 2, RFC 9068 section 4). A `ServiceId` is a `str`, so it
+    compares and serialises as one.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, *, allow_loopback_http: bool = False) -> ServiceId:
+        """Check `text` and return it as a `ServiceId`.
+
+        Args:
+            text: the identifier as configured.
+            allow_loopback_http: also accept `http://127.0.0.1:PORT`, for demos and tests on one machine.
+
+        Raises:
+            ConfigError: naming what is wrong with it and what is expected.
+        """
+        if not isinstance(text, str) or not text:
+            raise ConfigError("a service id is empty; expected a URL such as https://wallets.example.com")
+        if len(text) > MAX_SERVICE_ID:
+            raise ConfigError(f"a service id of {len(text)} characters; at most {MAX_SERVICE_ID} are allowed")
+
+        def refuse(problem: str) -> ConfigError:
+            return ConfigError(f"{text!r} is not a service id: {problem}")
+
+        if not text.isascii() or any(c <= " " or c in '\\"<>`\x7f' for c in text):
+            raise refuse(
+                "only printable ASCII without spaces or backslashes is allowed (write IDNs as A-labels)"
+            )
+        if "*" in text:
+            raise refuse("wildcards do not exist; list every service")
+        for char, name in (("?", "a query"), ("#", "a fragment"), ("@", "user info")):
+            if char in text:
+                raise refuse(f"{name} is not allowed")
+        match = _URL.fullmatch(text)
+        if match is None:
+            raise refuse("expected https://HOST[:PORT][/PATH], scheme in lower case")
+        scheme, host, port, path = match.group("scheme", "host", "port", "path")
+        cls._check_host(host, refuse)
+        if port is not None:
+            number = int(port[1:])
+            if not 0 < number < 65536 or port != f":{number}":
+                raise refuse(f"port {port[1:]} is not a port number")
+            if number == _DEFAULT_PORT.get(scheme):
+                raise refuse(f"leave the default port out: {text.replace(port, '', 1)}")
+        if scheme != "https" and not (scheme == "http" and host in _LOOPBACK_HOSTS and allow_loopback_http):
+            if scheme == "http" and host in _LOOPBACK_HOSTS:
+                raise refuse("plain http on loopback needs allow_loopback_http = true")
+            raise refuse("the scheme must be https")
+        if path is not None:
+            if path.endswith("/"):
+                raise refuse(f"no trailing slash: {text.rstrip('/')}")
+            for segment in path[1:].split("/"):
+                if segment in {".", ".."} or not _SEGMENT.fullmatch(segment):
+                    raise refuse(f"path segment {segment!r} is not allowed")
+        return cls(text)
+
+    @staticmethod
+    def _check_host(host: str, refuse: Any) -> None:
+        if host.startswith("["):
+            try:
+                address = ipaddress.IPv6Address(host[1:-1])
+            except ValueError:
+                raise refuse(f"host {host} is not an IPv6 address") from None
+            if host != f"[{address.compressed}]":
+                raise refuse(f"write the host as [{address.compressed}]")
+            return
+        if host != host.lower():
+            raise refuse(f"write the host in lower case: {host.lower()}")
+        if not _HOST.fullmatch(host) or len(host) > 253:
+            raise refuse(f"host {host!r} is not a host name")
+        # inet_aton spellings of an address (2130706433, 0x7f.1, 127.1) are other names for the same host
+        if re.fullmatch(r"(?:0x[0-9a-f]*|[0-9]+)", host.rsplit(".", 1)[-1]):
+            try:
+                ipaddress.IPv4Address(host)
+            except ValueError:
+                raise refuse(f"host {host!r} is a disguised IP address") from None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port: `https://wallets.example.com`."""
+        return self[: len(self) - len(self.path)]
+
+    @property
+    def path(self) -> str:
+        """The path with its leading slash, or an empty string."""
+        start = self.find("/", self.index("://") + 3)
+        return "" if start < 0 else self[start:]
+
+
+class EndUser(msgspec.Struct, frozen=True, kw_only=True):
+    """An end user on whose behalf a service calls. Never the caller itself.
+
+    Attributes:
+        issuer: the identity provider (exact bytes, may end in a slash).
+        subject: the user's id at that provider.
+    """
+
+    issuer: str
+    subject: str
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """The verified caller of one request; immutable, may be shared by many requests.
+
+    Attributes:
+        issuer: the calling service, from the verified `iss` and nowhere else.
+        subject: the token's `sub`.
+        audience: which of our own identifiers the token was made for.
+        scopes: what the token asks for, cut down to what trust.toml grants the pair.
+        kid: the key that signed.
+        expires_at: Unix seconds, the token's own `exp`.
+        claims: all verified claims, deeply immutable (mappings and tuples).
+        user: the end user, or None when the service acts as itself.
+    """
+
+    issuer: str
+    subject: str
+    audience: str
+    scopes: frozenset[str]
+    kid: str
+    expires_at: int
+    claims: Mapping[str, Any]
+    user: EndUser | None = None
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Always true; Starlette's user protocol."""
+        return True
+
+    @property
+    def display_name(self) -> str:
+        """The issuer; Starlette's user protocol."""
+        return self.issuer
+
+    @property
+    def identity(self) -> str:
+        """The issuer; Starlette's user protocol."""
+        return self.issuer
+
+
+def freeze(value: Any) -> Any:
+    """Return JSON data as mappings and tuples that nobody can change."""
+    kind = type(value)
+    if kind is dict:
+        return MappingProxyType({name: freeze(member) for name, member in value.items()})
+    if kind is list:
+        return tuple(freeze(member) for member in value)
+    return value

@@ -1,0 +1,237 @@
+"""From the facts of a request to `Admitted` or `Refusal`: the one place every framework calls.
+
+The answer to the caller never says why (one text for every bad token); `Refusal.reason`, `detail` and
+`request_id` are for the log, and the id is in the answer's body so that an operator can find the line.
+Statuses and challenges: RFC 6750 section 3, RFC 9110 sections 11.6.1 and 15.5, RFC 9457; standards (a)4.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Generator, Sequence
+
+import msgspec
+
+from .effects import FetchJWKS
+from .errors import Forbidden, JWKSUnavailable, Reason, TokenRejected
+from .identity import Principal
+from .routes import RouteTable, external_path
+from .strict_json import encode
+from .trust import RouteRule, TrustConfig
+from .verifier import Verifier
+
+_TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
+_SCHEME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_MALFORMED = {Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
+_TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the decision about a request rests on.
+
+    Attributes:
+        authorization: every Authorization field line, in order, as bytes.
+        method: upper case.
+        raw_path: the external path as sent, percent-encoded, without the query.
+        query: the query as sent, without "?".
+        public: whether the application lets anonymous callers in here.
+    """
+
+    authorization: Sequence[bytes]
+    method: str = "GET"
+    raw_path: bytes = b"/"
+    query: bytes = b""
+    public: bool = False
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """The request may pass. `principal` is None for an anonymous caller of a public path."""
+
+    principal: Principal | None
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The request ends here.
+
+    Attributes:
+        status: HTTP status.
+        headers: lower-case names.
+        body: problem details (RFC 9457), the same for every reason of one status.
+        reason, detail, claimed_issuer: for the log; not in the answer, and not authentic.
+        request_id: in the body and in the log.
+    """
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    reason: Reason
+    detail: str
+    claimed_issuer: str | None
+    request_id: str
+
+
+class _Routes(msgspec.Struct, frozen=True):
+    """The route rules of one trust file, by audience."""
+
+    trust: TrustConfig
+    tables: dict[str, RouteTable[RouteRule]]
+
+
+InboundFlow = Generator[FetchJWKS, float, "Admitted | Refusal"]
+
+
+class Inbound:
+    """Decides about requests to one service.
+
+    Args:
+        verifier: knows tokens; its `trust` also names the route rules.
+        realm: named in challenges; the service's own id.
+    """
+
+    def __init__(self, verifier: Verifier, *, realm: str) -> None:
+        self._verifier = verifier
+        self._realm = realm
+        self._routes = _Routes(verifier.trust, _tables(verifier.trust))
+
+    def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | None:
+        """The answer, if the one credential is a token that was verified before; None means: ask `admit`."""
+        if len(facts.authorization) != 1 or b"access_token" in facts.query:
+            return None
+        value = facts.authorization[0]
+        if value[:7].lower() != b"bearer ":
+            return None
+        principal = self._verifier.cached(value[7:], now)
+        if principal is None:
+            return None
+        try:
+            self._check_route(facts, principal)
+        except Forbidden:
+            return None
+        return Admitted(principal)
+
+    def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
+        """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
+        try:
+            token = _bearer(facts)
+            if token is None:
+                if facts.public:
+                    return Admitted(None)
+                raise TokenRejected(Reason.NO_CREDENTIAL, "no bearer token in the Authorization field")
+            principal = self._verifier.cached(token, now)
+            if principal is None:
+                principal = yield from self._verifier.verify(token, now)
+            self._check_route(facts, principal)
+        except TokenRejected as why:
+            return self._refusal_of_token(why)
+        except Forbidden as why:
+            return self.forbidden(why)
+        except JWKSUnavailable as why:
+            headers = [("retry-after", str(why.retry_after))]
+            return _refusal(503, headers, why.reason, str(why), claimed_issuer=why.issuer)
+        return Admitted(principal)
+
+    def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
+        """The 403 for a caller that is known; `insufficient_scope` where a scope is what is missing."""
+        headers = []
+        if why.scope is not None:
+            challenge = f'Bearer realm="{self._realm}", error="insufficient_scope", scope="{why.scope}"'
+            headers.append(("www-authenticate", challenge))
+        return _refusal(403, headers, why.reason, why.detail, claimed_issuer=caller)
+
+    def _refusal_of_token(self, why: TokenRejected) -> Refusal:
+        challenge = f'Bearer realm="{self._realm}"'
+        status = 401
+        if why.reason in _MALFORMED:
+            status = 400
+            challenge += ', error="invalid_request", error_description="Malformed credentials"'
+        elif why.reason is Reason.EXPIRED:
+            challenge += ', error="invalid_token", error_description="The access token expired"'
+        elif why.reason is not Reason.NO_CREDENTIAL:
+            challenge += ', error="invalid_token", error_description="The access token is invalid"'
+        return _refusal(
+            status,
+            [("www-authenticate", challenge)],
+            why.reason,
+            why.detail,
+            claimed_issuer=why.claimed_issuer,
+        )
+
+    def _check_route(self, facts: RequestFacts, principal: Principal) -> None:
+        routes = self._routes
+        if routes.trust is not self._verifier.trust:
+            routes = self._routes = _Routes(self._verifier.trust, _tables(self._verifier.trust))
+        # An alias without rules of its own is no way around the rules of the other names.
+        if not routes.tables or facts.public:
+            return
+        path = external_path(facts.raw_path)
+        if path is None:
+            raise Forbidden(Reason.BAD_PATH, "the path has forms that routers read differently")
+        table = routes.tables.get(principal.audience)
+        rule = None if table is None else table.find(facts.method, path)
+        if rule is None:
+            raise Forbidden(
+                Reason.NO_ROUTE_RULE, f"no [[route]] row for {facts.method} at {principal.audience}"
+            )
+        missing = rule.scopes - principal.scopes
+        if missing:
+            raise Forbidden(
+                Reason.MISSING_SCOPE,
+                f"{principal.issuer} lacks {' '.join(sorted(missing))} on {rule.path}",
+                scope=" ".join(sorted(rule.scopes)),
+            )
+
+
+def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:
+    audiences = {rule.audience for rule in trust.routes}
+    return {
+        audience: RouteTable(rule for rule in trust.routes if rule.audience == audience)
+        for audience in audiences
+    }
+
+
+def _bearer(facts: RequestFacts) -> bytes | None:
+    """The one bearer token, or None where nothing that concerns us was presented (standards (a)2 step 1)."""
+    if len(facts.authorization) > 1:
+        raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
+    if not facts.authorization:
+        return None
+    value = facts.authorization[0]
+    if b"&access_token=" in b"&" + facts.query:
+        raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "access_token in the query beside Authorization")
+    scheme, _, credentials = value.partition(b" ")
+    if scheme.lower() != b"bearer":
+        if not _SCHEME.fullmatch(scheme):
+            raise TokenRejected(Reason.MALFORMED_HEADER, "Authorization does not begin with a scheme")
+        return None
+    if not _TOKEN68.fullmatch(credentials):
+        raise TokenRejected(
+            Reason.MALFORMED_HEADER, "expected one token68 after Bearer (RFC 9110 section 11.2)"
+        )
+    return credentials
+
+
+def _refusal(
+    status: int,
+    headers: Sequence[tuple[str, str]],
+    reason: Reason,
+    detail: str,
+    *,
+    claimed_issuer: str | None,
+) -> Refusal:
+    request_id = str(uuid.uuid4())
+    body = encode({"title": _TITLES[status], "status": status, "instance": f"urn:uuid:{request_id}"})
+    return Refusal(
+        status=status,
+        headers=[
+            ("content-type", "application/problem+json"),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            *headers,
+        ],
+        body=body,
+        reason=reason,
+        detail=detail,
+        claimed_issuer=claimed_issuer,
+        request_id=request_id,
+    )

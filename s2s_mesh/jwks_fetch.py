@@ -1,0 +1,125 @@
+"""One retrieval of one issuer's JWKS, by the rules R1 to R8 of the standards page.
+
+httpcore rather than httpx: the network backend, where addresses are judged, is public there.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+import httpcore
+import httpx
+
+from .errors import JWKSInvalid
+from .jwks import MAX_BODY, JWKSet
+from .network import CheckedBackend
+from .trust import IssuerTrust
+
+TOTAL_SECONDS = 5.0
+_STEP_SECONDS = 2.0
+_TYPES = {"application/jwk-set+json", "application/json"}
+_SECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
+_FILE_MAX_AGE = 0.0  # clamped up to the floor: a pinned file is looked at as often as that
+
+
+class FetchFailed(Exception):
+    """No document came; the text says why, for the log."""
+
+
+class Fetched(NamedTuple):
+    """What an issuer answered.
+
+    Attributes:
+        jwks: its set, or None for "not modified".
+        max_age: seconds that the answer is fresh from now on, or None where it does not say.
+        etag: its entity tag.
+    """
+
+    jwks: JWKSet | None
+    max_age: float | None
+    etag: str | None
+
+
+def fetch(source: IssuerTrust, *, etag: str | None, no_cache: bool) -> Fetched:
+    """Get an issuer's JWKS from where the trust file says; blocks for at most `TOTAL_SECONDS` after DNS.
+
+    Args:
+        source: the issuer's entry; no byte of a token has a say.
+        etag: of the set at hand, for a conditional request.
+        no_cache: ask caches on the way to revalidate, because a key is missing.
+
+    Raises:
+        FetchFailed: refused, unreachable, too slow, redirected, or not a JWKS answer.
+        JWKSInvalid: the document must not be used.
+    """
+    if source.jwks_file is not None:
+        try:
+            with Path(source.jwks_file).open("rb") as file:
+                body = file.read(MAX_BODY + 1)
+        except OSError as failed:
+            raise FetchFailed(f"{source.jwks_file} cannot be read: {failed.strerror}") from None
+        return Fetched(JWKSet.parse(body), _FILE_MAX_AGE, None)
+    assert source.jwks_uri is not None  # noqa: S101 - the trust file sets exactly one of the two
+    headers = [("accept", "application/jwk-set+json, application/json"), ("accept-encoding", "identity")]
+    if etag is not None:
+        headers.append(("if-none-match", etag))
+    if no_cache:
+        headers.append(("cache-control", "no-cache"))
+    backend = CheckedBackend(TOTAL_SECONDS, allow_loopback=source.allow_loopback_http)
+    step = dict.fromkeys(("connect", "read", "write", "pool"), _STEP_SECONDS)
+    try:
+        # a new connection each time: keys are fetched every few minutes, and a pool would outlive a fork
+        with (
+            httpcore.ConnectionPool(ssl_context=_tls(source.ca_file), network_backend=backend) as pool,
+            pool.stream("GET", source.jwks_uri, headers=headers, extensions={"timeout": step}) as response,
+        ):
+            return _read(response, etag)
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as failed:
+        raise FetchFailed(f"{source.jwks_uri}: {str(failed) or type(failed).__name__}") from None
+
+
+def _read(response: httpcore.Response, etag: str | None) -> Fetched:
+    fields = httpx.Headers(response.headers)
+    if response.status == 304 and etag is not None:
+        return Fetched(None, _max_age(fields), fields.get("etag", etag))
+    if response.status != 200:
+        raise FetchFailed(f"answered {response.status}, expected 200 (redirects are not followed)")
+    if fields.get("content-encoding", "identity").lower() != "identity":
+        raise FetchFailed(
+            f"sent content-encoding {fields['content-encoding']!r} although identity was asked for"
+        )
+    kind = fields.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _TYPES:
+        raise FetchFailed(f"sent content-type {kind!r}, expected one of {', '.join(sorted(_TYPES))}")
+    body = bytearray()
+    for chunk in response.iter_stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise JWKSInvalid(f"more than {MAX_BODY} bytes")
+    return Fetched(JWKSet.parse(bytes(body)), _max_age(fields), fields.get("etag"))
+
+
+def _max_age(fields: httpx.Headers) -> float | None:
+    """Freshness left: the least `max-age` minus `Age` (RFC 9111 section 4.2.1); the caller clamps it."""
+    directives = [part.strip().lower() for part in fields.get("cache-control", "").split(",")]
+    if "no-store" in directives or "no-cache" in directives:
+        return 0.0
+    ages = [d.partition("=")[2].strip('"') for d in directives if d.startswith("max-age=")]
+    if not ages:
+        return None
+    # an unreadable number is stale (RFC 9111 section 4.2.1), a huge one is clamped by the caller
+    seconds = min((float(age) if _SECONDS.fullmatch(age) else 0.0) for age in ages)
+    age = fields.get("age", "0")
+    return max(seconds - (float(age) if _SECONDS.fullmatch(age) else 0.0), 0.0)
+
+
+@functools.lru_cache(maxsize=32)
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """Verification is always on. Loading the roots takes 45 ms, so contexts are kept."""
+    if ca_file is None:
+        return httpx.create_ssl_context(trust_env=False)
+    return ssl.create_default_context(cafile=ca_file)

@@ -1,0 +1,132 @@
+"""Compact JWS (RFC 7515 section 7.1), decoded strictly and encoded plainly. No keys, no clock, no policy.
+
+Order and limits: standards (a)2 steps 2 to 7; RFC 8725 section 3.14.
+"""
+
+from __future__ import annotations
+
+import binascii
+import functools
+import re
+from typing import Any, NamedTuple
+
+from .errors import Reason, TokenRejected
+from .strict_json import NotStrictJSON, decode_object
+
+MAX_TOKEN = 8192
+MAX_HEADER = 2048
+MAX_PAYLOAD = 6144
+_HEADER_MEMBERS = {"alg", "kid", "typ"}
+_KID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,200}", re.ASCII)
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_PADDING = (b"", b"===", b"==", b"=")
+
+
+class Header(NamedTuple):
+    """The protected header; it has no other member.
+
+    Attributes:
+        alg: as written, case-sensitive.
+        kid: characters and length checked, content foreign.
+        typ: as a media type: lower case, without `application/` (RFC 7515 section 4.1.9).
+    """
+
+    alg: str
+    kid: str
+    typ: str
+
+
+class DecodedJWS(NamedTuple):
+    """A well-formed compact JWS. Nothing in it is authentic yet.
+
+    Attributes:
+        header: the protected header.
+        claims: the payload, a JSON object, decoded from exactly the bytes that the signature covers.
+        signing_input: what the signature covers (RFC 7515 section 5.2 step 8).
+        signature: raw bytes.
+    """
+
+    header: Header
+    claims: dict[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+
+def b64url_encode(data: bytes) -> bytes:
+    """Base64url without padding (RFC 7515 section 2)."""
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL_SAFE).rstrip(b"=")
+
+
+def b64url_decode(segment: bytes) -> bytes:
+    """Decode base64url in its one canonical spelling (RFC 4648 section 3.5).
+
+    Raises:
+        ValueError: padding, foreign characters, or unused bits that are not zero.
+    """
+    data = binascii.a2b_base64(segment.translate(_TO_STANDARD) + _PADDING[len(segment) % 4])
+    # Python's decoder skips foreign characters and unused bits; encoding again finds every one of them
+    if b64url_encode(data) != segment:
+        raise ValueError("not canonical base64url")
+    return data
+
+
+def decode(token: bytes) -> DecodedJWS:
+    """Take a compact JWS apart, strictly.
+
+    Raises:
+        TokenRejected: naming the first thing that is wrong with its form.
+    """
+    if len(token) > MAX_TOKEN:
+        raise TokenRejected(Reason.TOKEN_TOO_LARGE, f"{len(token)} bytes; at most {MAX_TOKEN}")
+    parts = token.split(b".")
+    if len(parts) != 3 or not all(parts):
+        raise TokenRejected(Reason.NOT_A_COMPACT_JWS, "expected three non-empty parts between two dots")
+    header_part, payload_part, signature_part = parts
+    header = parse_header(header_part)
+    try:
+        payload = b64url_decode(payload_part)
+        signature = b64url_decode(signature_part)
+    except ValueError:
+        raise TokenRejected(Reason.BAD_BASE64, "payload or signature is not canonical base64url") from None
+    if len(payload) > MAX_PAYLOAD:
+        raise TokenRejected(Reason.TOKEN_TOO_LARGE, f"payload of {len(payload)} bytes; at most {MAX_PAYLOAD}")
+    try:
+        claims = decode_object(payload)
+    except NotStrictJSON as why:
+        raise TokenRejected(Reason.BAD_JSON, f"payload: {why}") from None
+    return DecodedJWS(header, claims, token[: len(header_part) + 1 + len(payload_part)], signature)
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_header(segment: bytes) -> Header:
+    """Parse a header segment; a caller sends the same one with every token, so the last 1024 are kept.
+
+    Raises:
+        TokenRejected: see `decode`.
+    """
+    try:
+        raw = b64url_decode(segment)
+    except ValueError:
+        raise TokenRejected(Reason.BAD_BASE64, "header is not canonical base64url") from None
+    if len(raw) > MAX_HEADER:
+        raise TokenRejected(Reason.TOKEN_TOO_LARGE, f"header of {len(raw)} bytes; at most {MAX_HEADER}")
+    try:
+        members = decode_object(raw)
+    except NotStrictJSON as why:
+        raise TokenRejected(Reason.BAD_JSON, f"header: {why}") from None
+    if not members.keys() <= _HEADER_MEMBERS:
+        raise TokenRejected(Reason.HEADER_MEMBER, "only alg, kid and typ are allowed")
+    alg, kid, typ = members.get("alg"), members.get("kid"), members.get("typ")
+    if not isinstance(alg, str):
+        raise TokenRejected(Reason.BAD_ALGORITHM, "alg is missing or not a string")
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        raise TokenRejected(Reason.BAD_KID, "kid is missing, too long, or has characters no key id has")
+    if not isinstance(typ, str) or not typ.isascii():
+        raise TokenRejected(Reason.BAD_TYPE, "typ is missing or not a media type")
+    return Header(alg, kid, typ.lower().removeprefix("application/"))
+
+
+def is_kid(text: object) -> bool:
+    """Whether `text` has the form of a key id: 1 to 200 characters that are safe to log and to look up."""
+    return isinstance(text, str) and _KID.fullmatch(text) is not None

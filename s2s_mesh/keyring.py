@@ -1,0 +1,326 @@
+"""The key ring of one issuer: an immutable set of key records that only time, revocation and merging change.
+
+Why merging always converges: key material, `publish_at` and `remove_at` never change; `sign_from`,
+`sign_until` and `revoked_at` only ever decrease, and a private half that is gone stays gone. Taking the
+minimum of each is commutative, associative and idempotent, so replicas may exchange rings in any order, lose
+writes, or find an old backup, and still end with one ring (design: keyring.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from .errors import ConfigError, KeyStoreError, StoreReason
+from .jwks import JWKSet
+from .keys import SigningKey, UnusableKey, VerificationKey, thumbprint
+from .rotation import KeyState, RotationSchedule, key_state
+from .strict_json import NotStrictJSON, decode_object, encode
+
+_FORMAT = 1
+MAX_PUBLISHED_PER_ALGORITHM = 4
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One key with its times, in Unix seconds.
+
+    Attributes:
+        public: the public half; stays, inside the seal, for as long as the record does.
+        private: the private half, or None once it is erased.
+        created, publish_at: when it was made; published from then on.
+        sign_from, sign_until: when it signs; they only ever decrease.
+        remove_at: when it is unpublished; fixed at birth.
+        revoked_at: when it was revoked, or None.
+    """
+
+    public: VerificationKey
+    private: SigningKey | None
+    created: float
+    publish_at: float
+    sign_from: float
+    sign_until: float
+    remove_at: float
+    revoked_at: float | None = None
+
+    @property
+    def kid(self) -> str:
+        """The key id: RFC 7638 thumbprint."""
+        return self.public.kid
+
+    def state(self, now: float) -> KeyState:
+        """The state at `now`, a function of the clock."""
+        return key_state(
+            now,
+            sign_from=self.sign_from,
+            sign_until=self.sign_until,
+            remove_at=self.remove_at,
+            revoked_at=self.revoked_at,
+        )
+
+    def published(self, now: float) -> bool:
+        """Whether the JWKS holds it at `now`; also before `publish_at`, which a slow clock may still see."""
+        return self.revoked_at is None and now < self.remove_at
+
+    def may_sign_until(self) -> float:
+        """The instant after which it never signs; 0 where it cannot sign at all."""
+        return self.sign_until if self.private is not None and self.revoked_at is None else 0.0
+
+    def merge(self, other: KeyRecord) -> KeyRecord:
+        """The least of both, field by field."""
+        revocations = [at for at in (self.revoked_at, other.revoked_at) if at is not None]
+        return msgspec.structs.replace(
+            self,
+            private=self.private if self.private is not None and other.private is not None else None,
+            created=min(self.created, other.created),
+            publish_at=min(self.publish_at, other.publish_at),
+            sign_from=min(self.sign_from, other.sign_from),
+            sign_until=min(self.sign_until, other.sign_until),
+            remove_at=min(self.remove_at, other.remove_at),
+            revoked_at=min(revocations, default=None),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """The record as it stands in the document."""
+        return {
+            "kid": self.kid,
+            "alg": self.public.alg,
+            "created": self.created,
+            "publish_at": self.publish_at,
+            "sign_from": self.sign_from,
+            "sign_until": self.sign_until,
+            "remove_at": self.remove_at,
+            "revoked_at": self.revoked_at,
+            "public": self.public.public_jwk,
+            "private": None if self.private is None else self.private.private_members(),
+        }
+
+
+class KeyRing:
+    """All keys of one issuer. Immutable: every change returns another ring.
+
+    Two rings are equal when their records are; `version` only counts writes.
+
+    Attributes:
+        issuer: whose keys these are.
+        schedule: the rotation times.
+        records: by kid, in the order of kid.
+        version: number of writes behind this ring, for the operator.
+    """
+
+    __slots__ = ("_facts", "issuer", "records", "schedule", "version")
+
+    def __init__(
+        self, issuer: str, schedule: RotationSchedule, records: Iterable[KeyRecord] = (), *, version: int = 0
+    ) -> None:
+        self.issuer = issuer
+        self.schedule = schedule
+        self.records: Mapping[str, KeyRecord] = {r.kid: r for r in sorted(records, key=lambda r: r.kid)}
+        self.version = version
+        self._facts = encode([record.facts() for record in self.records.values()])
+
+    # -- the document ---------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        """The document to seal and store. Holds private keys."""
+        head = {"v": _FORMAT, "issuer": self.issuer, "version": self.version}
+        return encode({**head, "keys": msgspec.Raw(self._facts)})
+
+    @classmethod
+    def parse(cls, data: bytes, *, issuer: str, schedule: RotationSchedule) -> KeyRing:
+        """Read a document that was sealed by a replica of the same issuer.
+
+        Raises:
+            KeyStoreError: `OTHER_ISSUER`, or `UNREADABLE` for anything that no replica writes. The text
+                holds nothing of the document.
+        """
+        try:
+            document = decode_object(data)
+            if document.get("issuer") != issuer and "issuer" in document:
+                raise KeyStoreError(
+                    StoreReason.OTHER_ISSUER,
+                    f"the stored ring belongs to another issuer than {issuer}; check S2S_MESH_ISSUER",
+                )
+            if document["v"] != _FORMAT:
+                raise ValueError("format")
+            records = [_parse_record(entry) for entry in document["keys"]]
+            return cls(issuer, schedule, records, version=int(document["version"]))
+        except (NotStrictJSON, UnusableKey, KeyError, TypeError, ValueError, AttributeError):
+            raise KeyStoreError(
+                StoreReason.UNREADABLE,
+                f"the stored ring of {issuer} opened but is not a ring of format {_FORMAT}; a newer version "
+                "of s2s-mesh, or something else, wrote it. No new key is made over it.",
+            ) from None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, KeyRing):
+            return NotImplemented
+        return self.issuer == other.issuer and self._facts == other._facts
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"KeyRing(issuer={self.issuer!r}, version={self.version}, kids={list(self.records)!r})"
+
+    # -- what it says at an instant -------------------------------------------------------------------
+
+    def signing_record(self, now: float, *, published_before: float | None = None) -> KeyRecord | None:
+        """The record that signs at `now`, or None.
+
+        Among the active ones the oldest, so that replicas agree; if none is active, the one that would be
+        next, so that a clock that is behind never leaves a replica without a key.
+
+        Args:
+            now: Unix seconds.
+            published_before: only keys published at or before this instant, for processes that do not serve
+                the JWKS themselves.
+        """
+        able = [
+            record
+            for record in self.records.values()
+            if now < record.may_sign_until()
+            and (published_before is None or record.publish_at <= published_before)
+        ]
+        active = [record for record in able if record.sign_from <= now]
+        if active:
+            return min(active, key=lambda r: (r.publish_at, r.kid))
+        return min(able, key=lambda r: (r.sign_from, r.publish_at, r.kid), default=None)
+
+    def signing_key(self, now: float, *, published_before: float | None = None) -> SigningKey | None:
+        """The key that signs at `now`, or None; see `signing_record`."""
+        record = self.signing_record(now, published_before=published_before)
+        return None if record is None else record.private
+
+    def next_change(self, now: float) -> float:
+        """The first instant after `now` at which anything this ring says may differ."""
+        times = [
+            at
+            for record in self.records.values()
+            for at in (record.sign_from, record.sign_until, record.remove_at)
+            if at > now
+        ]
+        return min(times, default=now + self.schedule.replica_lag)
+
+    def jwks(self, now: float) -> JWKSet:
+        """The public keys to serve at `now`."""
+        return JWKSet(record.public for record in self.records.values() if record.published(now))
+
+    # -- change ---------------------------------------------------------------------------------------
+
+    def advance(self, now: float, *, generate: Callable[[], SigningKey]) -> KeyRing:
+        """What time demands: erase, remove, and create the successor. Returns `self` when nothing is due.
+
+        Args:
+            now: Unix seconds.
+            generate: makes a key of the algorithm configured; called once for each key that is missing, at
+                most twice (a first ring gets its successor at once, so that it can be revoked at once).
+        """
+        ring = self._replaced(self._after_erasing(now))
+        current = ring.signing_record(now)
+        if current is None:
+            # sign_from lies back so that a replica with a slow clock can use the first key as well (I-K3)
+            ring, current = ring._with_key(
+                generate(), now, sign_from=now - 2 * self.schedule.max_skew, start=now
+            )
+        if ring._lacks_successor(now, current):
+            start = max(current.sign_until, now + self.schedule.lead)
+            ring, _ = ring._with_key(generate(), now, sign_from=start, start=start)
+        return self if ring == self else ring
+
+    def compromise(self, kid: str, now: float) -> KeyRing:
+        """Revoke a key: unpublished at once, private half erased, the successor signs at once (I-K4).
+
+        Raises:
+            ConfigError: no such kid in the ring.
+        """
+        if kid not in self.records:
+            raise ConfigError(
+                f"no key {kid!r} in the ring of {self.issuer}; its keys: {', '.join(self.records)}"
+            )
+        record = self.records[kid]
+        revoked_at = now if record.revoked_at is None else min(now, record.revoked_at)
+        revoked = msgspec.structs.replace(record, revoked_at=revoked_at, private=None)
+        ring = self._replaced([revoked if r.kid == kid else r for r in self.records.values()])
+        successor = ring.signing_record(now)
+        if successor is None or successor.sign_from <= now:
+            return ring
+        started = msgspec.structs.replace(successor, sign_from=now)
+        return ring._replaced([started if r.kid == started.kid else r for r in ring.records.values()])
+
+    def merge(self, other: KeyRing) -> KeyRing:
+        """Both rings in one; see the module's first paragraph. Revocation wins.
+
+        Raises:
+            ConfigError: the rings belong to different issuers.
+        """
+        if other.issuer != self.issuer:
+            raise ConfigError(f"rings of {self.issuer} and {other.issuer} are never merged")
+        records = dict(self.records)
+        for kid, record in other.records.items():
+            records[kid] = records[kid].merge(record) if kid in records else record
+        merged = KeyRing(
+            self.issuer, self.schedule, records.values(), version=max(self.version, other.version)
+        )
+        return self if merged == self and merged.version == self.version else merged
+
+    def written(self) -> KeyRing:
+        """The same ring, counted as one more write."""
+        return KeyRing(self.issuer, self.schedule, self.records.values(), version=self.version + 1)
+
+    def _replaced(self, records: Iterable[KeyRecord]) -> KeyRing:
+        return KeyRing(self.issuer, self.schedule, records, version=self.version)
+
+    def _after_erasing(self, now: float) -> list[KeyRecord]:
+        """Without private halves past `sign_until`, without records past `remove_at` and twice the skew.
+
+        A tombstone pruned earlier would let a late replica bring the revoked key back.
+        """
+        return [
+            msgspec.structs.replace(record, private=None) if now >= record.sign_until else record
+            for record in self.records.values()
+            if now < record.remove_at + 2 * self.schedule.max_skew
+        ]
+
+    def _with_key(
+        self, key: SigningKey, now: float, *, sign_from: float, start: float
+    ) -> tuple[KeyRing, KeyRecord]:
+        sign_until = start + self.schedule.period
+        record = KeyRecord(
+            public=key.public,
+            private=key,
+            created=now,
+            publish_at=now,
+            sign_from=sign_from,
+            sign_until=sign_until,
+            remove_at=sign_until + self.schedule.drain,
+        )
+        return self._replaced([*self.records.values(), record]), record
+
+    def _lacks_successor(self, now: float, current: KeyRecord) -> bool:
+        if any(record.may_sign_until() > current.sign_until for record in self.records.values()):
+            return False
+        published = [r.public.alg for r in self.records.values() if r.published(now)]
+        return all(published.count(alg) < MAX_PUBLISHED_PER_ALGORITHM for alg in set(published))
+
+
+def _parse_record(entry: Mapping[str, Any]) -> KeyRecord:
+    public = VerificationKey.parse(entry["public"])
+    if (
+        public.kid != entry["kid"]
+        or public.kid != thumbprint(public.public_jwk)
+        or public.alg != entry["alg"]
+    ):
+        raise ValueError("kid is not the thumbprint")
+    times = {name: entry[name] for name in ("created", "publish_at", "sign_from", "sign_until", "remove_at")}
+    revoked_at = entry["revoked_at"]
+    for at in (*times.values(), *([] if revoked_at is None else [revoked_at])):
+        if type(at) not in (int, float):
+            raise ValueError("a time is not a number")
+    private = entry["private"]
+    return KeyRecord(
+        public=public,
+        private=None if private is None else SigningKey(public, private),
+        revoked_at=revoked_at,
+        **times,
+    )

@@ -1,0 +1,191 @@
+"""Keeps this process's snapshot of the ring equal to the store's, and the store's to what time demands.
+
+One step: load, merge with what is held, advance, swap. Every replica runs it; any of them may do the work,
+exactly one wins each write, and the others find it done. A store that cannot be reached or opened changes
+nothing that is held: never a key is made because an old one could not be read.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from .errors import KeyStoreError, StoreConflict, StoreReason
+from .keyring import KeyRing
+from .keys import SigningKey
+from .rotation import RotationSchedule
+from .store import Document, Notifier, SealedStore
+
+log = logging.getLogger("s2s_mesh.keys")
+_ATTEMPTS = 20
+_WHO_HAS = "who-has"
+_CHANGED = "changed"
+
+
+class KeyManager:
+    """Holds the ring of one issuer for one process.
+
+    Args:
+        store: where the ring lives.
+        issuer: whose ring.
+        schedule: the rotation times.
+        algorithm: of keys this process makes.
+        may_create: whether it may make a first key; only for processes that serve the JWKS (and
+            `keys init`).
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: SealedStore,
+        *,
+        issuer: str,
+        schedule: RotationSchedule,
+        algorithm: str,
+        may_create: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self.ring: KeyRing | None = None
+        self.last_error: KeyStoreError | None = None
+        self._store = store
+        self._issuer = issuer
+        self._schedule = schedule
+        self._algorithm = algorithm
+        self._may_create = may_create
+        self._clock = clock
+        # serialises refreshers, never readers: those take `ring` as it stands
+        self._step = threading.Lock()
+        self._pause = threading.Event()
+        self._spare: list[SigningKey] = []
+
+    def refresh(self) -> KeyRing:
+        """Take one step and return the ring that is held now.
+
+        Blocks for the store's time-outs at most, and on a first start for up to two seconds while replicas
+        that may still hold a ring are asked to write it back.
+
+        Raises:
+            KeyStoreError: the store failed; what was held is still held, and `last_error` says why.
+        """
+        with self._step:
+            try:
+                ring = self._refresh()
+            except KeyStoreError as failed:
+                if self.last_error is None or self.last_error.reason is not failed.reason:
+                    log.error("key ring of %s: %s: %s", self._issuer, failed.reason.value, failed)
+                self.last_error = failed
+                raise
+            if self.last_error is not None:
+                log.info("key ring of %s is in order again", self._issuer)
+                self.last_error = None
+            return ring
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` whenever another process changed the ring or asks who holds one; returns the stop."""
+        if not isinstance(self._store.store, Notifier):
+            return lambda: None
+        return self._store.store.listen(lambda _message: wake())
+
+    def interrupt(self) -> None:
+        """Cut short any pause of a step under way; the step itself ends normally."""
+        self._pause.set()
+
+    def close(self) -> None:
+        """Let go of the store; the snapshot stays usable."""
+        self.interrupt()
+        self._store.close()
+
+    def _refresh(self) -> KeyRing:
+        asked = False
+        for _ in range(_ATTEMPTS):
+            stored = self._store.load()
+            loaded = self._parse(stored)
+            ring = self._merged(loaded)
+            now = self._clock()
+            if ring is None or ring.signing_record(now) is None:
+                self._refuse_first_key_unless_allowed(ring)
+                if not asked:
+                    asked = True
+                    self._ask_holders()
+                    continue
+            due = (ring or KeyRing(self._issuer, self._schedule)).advance(now, generate=self._generator())
+            if loaded is not None and due == loaded:
+                return self._adopt(due)
+            due = due.written()
+            try:
+                self._store.swap(stored, due.to_bytes())
+            except StoreConflict:
+                self._pause.wait(random.uniform(0, 0.05))  # noqa: S311 - spreads load, guards nothing
+                continue
+            log.info(
+                "key ring of %s written: version %d, keys %s", self._issuer, due.version, list(due.records)
+            )
+            self._announce(_CHANGED)
+            return self._adopt(due)
+        raise StoreConflict(f"{_ATTEMPTS} times another writer was first; the next poll tries again")
+
+    def _parse(self, stored: Document | None) -> KeyRing | None:
+        if stored is None:
+            return None
+        return KeyRing.parse(stored.plain, issuer=self._issuer, schedule=self._schedule)
+
+    def _merged(self, loaded: KeyRing | None) -> KeyRing | None:
+        held = self.ring
+        if held is None or loaded is None:
+            return held or loaded
+        if loaded.version < held.version:
+            log.warning(
+                "the store of %s went back from version %d to %d; healing it",
+                self._issuer,
+                held.version,
+                loaded.version,
+            )
+        return held.merge(loaded)
+
+    def _refuse_first_key_unless_allowed(self, ring: KeyRing | None) -> None:
+        if not self._may_create():
+            found = "no ring" if ring is None else "no ring with an unexpired key"
+            raise KeyStoreError(
+                StoreReason.NO_RING,
+                f"{found} for {self._issuer}: start a process that serves service.routes, run "
+                "`s2s-mesh serve`, or run `s2s-mesh keys init`",
+            )
+
+    def _ask_holders(self) -> None:
+        """Give replicas that still hold a ring the time to write it back (after a FLUSHALL, say)."""
+        if self._announce(_WHO_HAS):
+            least = min(1.0, self._schedule.replica_lag)
+            self._pause.wait(random.uniform(least, 2 * least))  # noqa: S311 - spreads load, guards nothing
+
+    def _announce(self, message: str) -> bool:
+        if isinstance(self._store.store, Notifier):
+            self._store.store.publish(message)
+            return True
+        return False
+
+    def _generator(self) -> Callable[[], SigningKey]:
+        """Makes the n-th missing key, the same one in every attempt: an RSA key takes a fifth of a second."""
+        position = 0
+
+        def generate() -> SigningKey:
+            nonlocal position
+            if position == len(self._spare):
+                self._spare.append(SigningKey.generate(self._algorithm))
+            position += 1
+            return self._spare[position - 1]
+
+        return generate
+
+    def _adopt(self, ring: KeyRing) -> KeyRing:
+        signing = ring.signing_key(self._clock())
+        if signing is not None:
+            try:
+                signing.prepare()
+            except ValueError as failed:
+                raise KeyStoreError(StoreReason.UNREADABLE, f"the ring of {self._issuer}: {failed}") from None
+        self._spare = [key for key in self._spare if key.kid not in ring.records]
+        if self.ring is None or ring != self.ring or ring.version != self.ring.version:
+            self.ring = ring
+        return self.ring

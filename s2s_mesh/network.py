@@ -1,0 +1,154 @@
+"""Connections that go where the operator meant and end when they must.
+
+A name is resolved once, every address it has is judged, and the connection is made to a judged address, so
+that a second answer of the DNS cannot lead elsewhere (standards R5). Every operation also obeys one deadline
+for the whole exchange, which a peer that sends a byte a second cannot stretch (R6).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+# is_global and is_private of ipaddress call several of these harmless, so they are listed
+_NEVER = [
+    ipaddress.ip_network(block)
+    for block in (
+        "0.0.0.0/8",
+        "100.100.100.200/32",  # Alibaba metadata
+        "168.63.129.16/32",  # Azure metadata
+        "169.254.0.0/16",  # link-local, AWS and GCP metadata
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::/128",
+        "fd00:ec2::254/128",  # AWS metadata
+        "fe80::/10",
+        "ff00::/8",
+    )
+]
+# IPv6 blocks that carry an IPv4 address, and how many bits stand behind it
+_EMBEDDING = [
+    (ipaddress.ip_network("::ffff:0:0/96"), 0),
+    (ipaddress.ip_network("64:ff9b::/96"), 0),
+    (ipaddress.ip_network("::/96"), 0),
+    (ipaddress.ip_network("2002::/16"), 80),
+]
+# Teredo and local NAT64 hide the address in ways that differ by operator
+_OPAQUE = [ipaddress.ip_network("2001::/32"), ipaddress.ip_network("64:ff9b:1::/48")]
+
+
+class AddressRefused(httpcore.ConnectError):
+    """The name leads to an address that no JWKS may come from."""
+
+
+def refusal(address: IPAddress, *, allow_loopback: bool) -> str | None:
+    """Why no connection may be made to `address`, or None.
+
+    Private ranges are allowed: the URL was written by the operator, and a mesh lives there.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        if address == ipaddress.IPv6Address("::1"):
+            return None if allow_loopback else "a loopback address"
+        if any(address in block for block in _OPAQUE):
+            return "an address that hides an IPv4 address"
+        for block, shift in _EMBEDDING:
+            if address in block:
+                embedded = ipaddress.IPv4Address((int(address) >> shift) & 0xFFFFFFFF)
+                return refusal(embedded, allow_loopback=allow_loopback)
+    if any(address.version == block.version and address in block for block in _NEVER):
+        return "a link-local, metadata, multicast or reserved address"
+    if address.is_loopback and not allow_loopback:
+        return "a loopback address"
+    return None
+
+
+class CheckedBackend(httpcore.NetworkBackend):
+    """Resolves once, judges every address, connects to one of them, and keeps one deadline.
+
+    Args:
+        seconds: for everything, from now on.
+        allow_loopback: for demos and tests on one machine.
+    """
+
+    def __init__(self, seconds: float, *, allow_loopback: bool) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._allow_loopback = allow_loopback
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first judged address that answers.
+
+        Raises:
+            AddressRefused: one of the name's addresses is forbidden.
+            httpcore.ConnectError, httpcore.ConnectTimeout: as httpcore's own backend.
+        """
+        problem: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in self._resolve(host, port):
+            try:
+                stream = self._plain.connect_tcp(
+                    str(address), port, self.remaining(timeout), local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as failed:
+                problem = failed
+            else:
+                return _DeadlineStream(stream, self)
+        raise problem
+
+    def remaining(self, timeout: float | None) -> float:
+        """Seconds that the next operation may take."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the answer took too long in all")
+        return left if timeout is None else min(timeout, left)
+
+    def _resolve(self, host: str, port: int) -> list[IPAddress]:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as failed:
+            raise httpcore.ConnectError(f"{host} does not resolve: {failed}") from None
+        addresses = list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in found))
+        for address in addresses:
+            why = refusal(address, allow_loopback=self._allow_loopback)
+            if why is not None:
+                raise AddressRefused(f"{host} resolves to {address}, {why}")
+        return addresses
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    """A stream whose every operation ends at the deadline."""
+
+    def __init__(self, stream: httpcore.NetworkStream, backend: CheckedBackend) -> None:
+        self._stream = stream
+        self._backend = backend
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._backend.remaining(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._backend.remaining(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._backend.remaining(timeout))
+        return _DeadlineStream(stream, self._backend)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

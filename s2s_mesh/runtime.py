@@ -1,0 +1,208 @@
+"""What a service has only once it runs: one per process, made at first use, dropped by a fork.
+
+A daemon thread, the housekeeper, keeps the ring, the trust file and other issuers' keys fresh, so that
+requests only read. Whoever finds it overdue wakes it (a dyno that was frozen, a clock that was moved).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from .errors import ConfigError, KeyStoreError, StoreReason
+from .inbound import Inbound
+from .jwks_client import JWKSClient
+from .keyring import KeyRing
+from .manager import KeyManager
+from .resolver import KeyResolver
+from .settings import Settings
+from .signer import Signer, TokenKind
+from .store import KeyStore, SealedStore, Sealer
+from .trust_file import TrustFile
+from .verifier import Verifier
+
+log = logging.getLogger("s2s_mesh")
+_TICK = 1.0  # seconds between two looks at the trust file and at what is due
+_FIRST_RETRY = 0.5  # seconds; doubles up to the poll interval
+
+
+class Runtime:
+    """The living parts of one service in one process.
+
+    Args:
+        settings: the service's configuration.
+        store: where the ring lives, or None.
+        serves: whether this process serves the JWKS itself.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: KeyStore | None,
+        *,
+        serves: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._exempt = isinstance(settings.key_store, str) and settings.key_store.startswith("memory:")
+        self._serves = serves
+        watched = settings.trust if isinstance(settings.trust, TrustFile) else None
+        self._trust_file = watched
+        trust = (settings.trust if watched is None else watched.current).for_audiences(settings.audiences)  # type: ignore[union-attr]
+        self.resolver = KeyResolver(settings.cache_limits)
+        self.client = JWKSClient(self.resolver, trust, clock)
+        self.verifier = Verifier(
+            audiences=settings.audiences,
+            trust=trust,
+            resolver=self.resolver,
+            cache_size=settings.verified_cache_size,
+        )
+        self.inbound = Inbound(self.verifier, realm=settings.issuer)
+        self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
+        self.manager = None if store is None else self._manager(store)
+        self._mint_lock = threading.Lock()
+        self._tick = min(_TICK, settings.schedule.poll_interval)
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._poll_due = 0.0
+        self._failures = 0
+        self._last_tick = clock()
+        self.overdue_at = self._last_tick + 3 * self._tick
+        self._thread: threading.Thread | None = None
+        self._stop_listening: Callable[[], None] = lambda: None
+
+    def _manager(self, store: KeyStore) -> KeyManager:
+        settings = self._settings
+        keks = settings.key_encryption_keys
+        sealer = Sealer(keks, issuer=settings.issuer) if keks and store.shared else None
+        return KeyManager(
+            SealedStore(store, sealer),
+            issuer=settings.issuer,
+            schedule=settings.schedule,
+            algorithm=settings.algorithm,
+            may_create=lambda: self._exempt or self._serves(),
+            clock=self._clock,
+        )
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin housekeeping; returns at once."""
+        self._thread = threading.Thread(target=self._keep_house, name="s2s-mesh-housekeeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End housekeeping and let go of the store; blocks until both are done, a few seconds at most."""
+        self._stopped.set()
+        self._wake.set()
+        if self.manager is not None:
+            self.manager.interrupt()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        self._stop_listening()
+        self.client.close()
+        if self.manager is not None:
+            self.manager.close()
+
+    def kick(self) -> None:
+        """Have the housekeeper look at everything now."""
+        self.overdue_at = self._clock() + 3 * self._tick
+        self._wake.set()
+
+    def check_overdue(self, now: float) -> None:
+        """Wake the housekeeper if it should have run long ago, or the clock went back."""
+        if not self._last_tick - self._tick <= now < self.overdue_at:
+            self._poll_due = 0.0
+            self.kick()
+
+    def _keep_house(self) -> None:
+        if self.manager is not None:
+            self._stop_listening = self.manager.listen(self._ring_changed)
+        while not self._stopped.is_set():
+            self._wake.clear()
+            try:
+                self.keep_house_once()
+            except Exception:
+                log.exception("housekeeping failed: this is a bug")
+            self._wake.wait(self._tick)
+
+    def keep_house_once(self) -> None:
+        """Do what is due: trust file, other issuers' keys, the ring. Never raises for what may go wrong."""
+        now = self._clock()
+        if now < self._last_tick:
+            self._poll_due = 0.0
+        self._last_tick = now
+        self.reload_trust()
+        self.client.refresh_due()
+        if self.manager is not None and now >= self._poll_due:
+            try:
+                self.manager.refresh()
+                self._failures = 0
+                pause = self._settings.schedule.poll_interval * random.uniform(0.7, 1.0)  # noqa: S311
+            except KeyStoreError:  # the manager has logged it
+                self._failures += 1
+                pause = min(
+                    _FIRST_RETRY * 2 ** min(self._failures, 10), self._settings.schedule.poll_interval
+                )
+            self._poll_due = now + pause
+        self.overdue_at = self._clock() + 3 * self._tick
+
+    def reload_trust(self) -> None:
+        """Go on with the trust file as it stands now; a bad new one changes nothing (the file logs it)."""
+        changed = None if self._trust_file is None else self._trust_file.reload_if_changed()
+        if changed is not None:
+            trust = changed.for_audiences(self._settings.audiences)
+            self.client.use(trust)
+            self.verifier.trust = trust
+
+    def _ring_changed(self) -> None:
+        self._poll_due = 0.0
+        self._wake.set()
+
+    # -- signing ---------------------------------------------------------------------------------------
+
+    @property
+    def ring(self) -> KeyRing | None:
+        """The snapshot in memory, or None before the first load."""
+        return None if self.manager is None else self.manager.ring
+
+    def load_ring(self) -> KeyRing:
+        """The snapshot; loads it first if there is none yet, which may block for seconds.
+
+        Raises:
+            KeyStoreError: there is none and none can be had.
+            ConfigError: this service has no key store.
+        """
+        if self.manager is None:
+            raise ConfigError("this service has key_store=None: it verifies and has no keys to sign with")
+        return self.manager.ring or self.manager.refresh()
+
+    def token(self, audience: str, scopes: frozenset[str] | None, now: float) -> str:
+        """A token for `audience`, from memory or newly minted; see `Service.token`."""
+        self.check_overdue(now)
+        ring = self.ring
+        if ring is not None:
+            token = self.signer.cached(ring, TokenKind.SERVICE, audience, scopes, now)
+            if token is not None:
+                return token
+        ring = self.load_ring()
+        with self._mint_lock:
+            token = self.signer.cached(ring, TokenKind.SERVICE, audience, scopes, now)
+            return token or self._mint(ring, audience, scopes, now)
+
+    def _mint(self, ring: KeyRing, audience: str, scopes: frozenset[str] | None, now: float) -> str:
+        try:
+            return self.signer.mint(ring, TokenKind.SERVICE, audience, scopes, now)
+        except KeyStoreError as failed:
+            error = self.manager.last_error if self.manager is not None else None
+            if failed.reason is StoreReason.NO_SIGNING_KEY and error is not None:
+                raise KeyStoreError(failed.reason, f"{failed}; and the store: {error}") from None
+            raise
+
+    def _min_key_age(self) -> float:
+        """A process that does not serve the JWKS waits until every replica that does has the key."""
+        return 0.0 if self._exempt or self._serves() else self._settings.schedule.replica_lag

@@ -1,0 +1,359 @@
+"""The door for applications: one `Service` signs, publishes, and verifies for one issuer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from . import settings as settings_
+from .asgi import MeshMiddleware, answer_document
+from .claims import check_scopes
+from .drivers import drive, drive_async
+from .errors import ConfigError, KeyStoreError
+from .httpx_auth import MeshAuth
+from .identity import Principal, ServiceId
+from .rotation import RotationSchedule
+from .runtime import Runtime
+from .signer import TokenKind
+from .store import KeyStore, open_store
+from .trust import TrustConfig
+from .wellknown import DOCUMENTS, WellKnown
+
+
+def now() -> float:
+    """The one clock: Unix seconds. A function, because a captured `time.time` escapes a frozen clock."""
+    return time.time()
+
+
+class Service:
+    """Signs, publishes and verifies for one issuer.
+
+    Construction is inert: it reads the trust file and checks the configuration, and opens no socket, thread,
+    lock file or key. The first use starts what is needed, anew in every process after a fork; `lifespan`,
+    `with` and `async with` start it eagerly.
+
+    Args:
+        issuer: this service's own id, an https URL.
+        trust: a `TrustConfig`, or the path of a trust file, which is watched.
+        key_store: `redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://`, `file:///DIR`,
+            `memory://`, or a `KeyStore`; None for a service that only verifies.
+        key_encryption_key: base64url of 32 bytes, or several, comma-separated: all open, the first seals.
+        audiences: further ids under which it is called, while a domain moves.
+        algorithm: of keys that it makes: ES256, ES384, RS256, PS256 or Ed25519.
+        schedule: rotation times; the same in every process of the issuer.
+        token_life: seconds, 10 to 900; 120 unless told.
+        public_paths: exact paths that also let anonymous callers in.
+        verified_cache_size: verified tokens to remember; 0 for none.
+        allow_loopback_http: accept `http://127.0.0.1:PORT` ids; None takes the trust file's default.
+        allow_unsealed_key_store: let private keys of an https issuer lie open in a shared store.
+
+    Raises:
+        ConfigError: naming the argument, what was found and what is expected.
+    """
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        trust: TrustConfig | str | os.PathLike[str],
+        key_store: str | KeyStore | None,
+        key_encryption_key: str | None = None,
+        audiences: Collection[str] = (),
+        algorithm: str = "ES256",
+        schedule: RotationSchedule = RotationSchedule.DEFAULT,
+        token_life: int | None = None,
+        public_paths: Collection[str] = (),
+        verified_cache_size: int = 10_000,
+        allow_loopback_http: bool | None = None,
+        allow_unsealed_key_store: bool = False,
+    ) -> None:
+        self.settings = settings_.build(
+            issuer=issuer,
+            trust=trust,
+            key_store=key_store,
+            key_encryption_key=key_encryption_key,
+            audiences=audiences,
+            algorithm=algorithm,
+            schedule=schedule,
+            token_life=token_life,
+            public_paths=public_paths,
+            verified_cache_size=verified_cache_size,
+            allow_loopback_http=allow_loopback_http,
+            allow_unsealed_key_store=allow_unsealed_key_store,
+        )
+        self.issuer: ServiceId = self.settings.issuer
+        self.well_known = None if key_store is None else WellKnown(self.issuer, self.settings.schedule)
+        self.clock: Callable[[], float] = now
+        self._serves = False
+        self._store = self._open_store()
+        self._runtime: Runtime | None = None
+        self._lock = threading.Lock()
+        self._users = 0
+        self._known_audiences: dict[str, ServiceId] = {}
+        _services.add(self)
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, *, public_paths: Collection[str] = (), **overrides: Any
+    ) -> Service:
+        """A service configured by `S2S_MESH_*` (and `REDIS_URL`); `overrides` are arguments of `Service`.
+
+        Raises:
+            ConfigError: naming the variable, what was found and what is expected.
+        """
+        environ = os.environ if environ is None else environ
+        return cls(**settings_.from_env(environ, overrides), public_paths=public_paths)
+
+    def __repr__(self) -> str:
+        return f"Service(issuer={self.issuer!r})"
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    def running(self) -> Runtime:
+        """The living parts in this process; starts them at first use."""
+        runtime = self._runtime
+        if runtime is None:
+            with self._lock:
+                runtime = self._runtime
+                if runtime is None:
+                    runtime = Runtime(self.settings, self._store, serves=self._serves_jwks, clock=self.clock)
+                    runtime.start()
+                    self._runtime = runtime
+        return runtime
+
+    def __enter__(self) -> Service:
+        with self._lock:
+            self._users += 1
+        runtime = self.running()
+        if runtime.manager is not None:
+            try:
+                runtime.manager.refresh()
+            except KeyStoreError:  # logged; the housekeeper retries, and the service turns ready by itself
+                runtime.kick()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.stop()
+
+    async def __aenter__(self) -> Service:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await asyncio.to_thread(self.__exit__)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Any = None) -> AsyncGenerator[None, None]:
+        """A lifespan for Starlette; `async with service.lifespan(app):` inside a lifespan of your own."""
+        async with self:
+            yield
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process holds a ring (or needs none); for a readiness probe."""
+        runtime = self.running()
+        return runtime.manager is None or runtime.ring is not None
+
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why `ready` is false: the store's last error, for the operator; None when ready."""
+        runtime = self.running()
+        if runtime.manager is None or runtime.ring is not None:
+            return None
+        return str(runtime.manager.last_error or "the key ring is being loaded")
+
+    def load(self) -> None:
+        """Make sure that the ring is in memory; may block for seconds.
+
+        Raises:
+            KeyStoreError: it cannot be had.
+            ConfigError: this service only verifies.
+        """
+        self.running().load_ring()
+
+    async def load_async(self) -> None:
+        """`load`, off the event loop."""
+        runtime = self.running()
+        if runtime.ring is None:
+            await asyncio.to_thread(runtime.load_ring)
+
+    # -- signing ---------------------------------------------------------------------------------------
+
+    def token(self, audience: str, *, scopes: Collection[str] | None = None) -> str:
+        """A token for one audience; kept and renewed well before it expires.
+
+        Args:
+            audience: the service to call.
+            scopes: what to ask for; None asks for all that the receiver grants.
+
+        Raises:
+            KeyStoreError: there is no key to sign with.
+            ConfigError: the audience is not a service id, or names an identity provider.
+        """
+        known = self._known_audiences.get(audience) or self._check_audience(audience)
+        wanted = None if scopes is None else check_scopes(scopes)
+        return self.running().token(known, wanted, self.clock())
+
+    def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
+        """Mint anew at the next `token`: the receiver refused the one at hand."""
+        self.running().signer.forget(TokenKind.SERVICE, audience, scopes)
+
+    def auth(
+        self,
+        audience: str,
+        *,
+        origins: Collection[str] | None = None,
+        scopes: Collection[str] | None = None,
+        allow_plain_http: bool = False,
+    ) -> MeshAuth:
+        """Authentication for `httpx.Client(auth=...)` and `httpx.AsyncClient(auth=...)`; see `MeshAuth`."""
+        return MeshAuth(
+            self,
+            self._check_audience(audience),
+            origins=origins,
+            scopes=None if scopes is None else check_scopes(scopes),
+            allow_plain_http=allow_plain_http,
+        )
+
+    def _check_audience(self, audience: str) -> ServiceId:
+        known = ServiceId.parse(audience, allow_loopback_http=True)
+        trust = self.settings.trust
+        providers = (trust if isinstance(trust, TrustConfig) else trust.current).user_issuers
+        if known in providers or f"{known}/" in providers:
+            # with iss = sub it would be a client assertion there (standards section 0)
+            raise ConfigError(f"{known} is an identity provider; service tokens are never made out to one")
+        if len(self._known_audiences) < 10_000:
+            self._known_audiences[audience] = known
+        return known
+
+    # -- verifying -------------------------------------------------------------------------------------
+
+    def verify(self, token: str | bytes) -> Principal:
+        """Verify a token that was made out to this service; may wait for the issuer's keys.
+
+        Raises:
+            TokenRejected: refused; `reason` says why.
+            JWKSUnavailable: the issuer's keys cannot be had just now.
+        """
+        runtime, raw, at = self._before_verifying(token)
+        known = runtime.verifier.cached(raw, at)
+        return known or drive(runtime.verifier.verify(raw, at), runtime.client, self.clock)
+
+    async def verify_async(self, token: str | bytes) -> Principal:
+        """`verify` on the event loop, without blocking it."""
+        runtime, raw, at = self._before_verifying(token)
+        known = runtime.verifier.cached(raw, at)
+        if known is not None:
+            return known
+        return await drive_async(runtime.verifier.verify(raw, at), runtime.client, self.clock)
+
+    def _before_verifying(self, token: str | bytes) -> tuple[Runtime, bytes, float]:
+        runtime, at = self.running(), self.clock()
+        runtime.check_overdue(at)
+        # what is not ASCII turns into "?", which no token holds
+        return runtime, token.encode("ascii", "replace") if isinstance(token, str) else bytes(token), at
+
+    # -- the application -------------------------------------------------------------------------------
+
+    @property
+    def public_paths(self) -> frozenset[str]:
+        """Exact paths that also let anonymous callers in."""
+        return self.settings.public_paths
+
+    @property
+    def middleware(self) -> Middleware:
+        """For `Starlette(middleware=[service.middleware])`; refuses requests without a valid token."""
+        return Middleware(MeshMiddleware, service=self)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Routes of our own documents, relative to the issuer's path; none for a service without keys."""
+        return self._document_routes({document: document for document in DOCUMENTS})
+
+    @property
+    def root_routes(self) -> list[BaseRoute]:
+        """The same as paths on the host, with RFC 8414's form for an issuer that has a path (section 3.1)."""
+        return self._document_routes({} if self.well_known is None else self.well_known.absolute_paths)
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """Any ASGI application, protected, started with its lifespan, and with our own documents served."""
+        protected = MeshMiddleware(app, self, serve_well_known=True)
+        self._serves = self.well_known is not None
+
+        async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                async with self:
+                    await app(scope, receive, send)
+            else:
+                await protected(scope, receive, send)
+
+        return wrapped
+
+    def _document_routes(self, documents: Mapping[str, str]) -> list[BaseRoute]:
+        if self.well_known is None:
+            return []
+        self._serves = True
+
+        def route(path: str, document: str) -> Route:
+            async def endpoint(request: Request) -> Response:
+                given = request.headers.get("if-none-match")
+                answer = answer_document(self, document, request.method, given)
+                return Response(answer.body, answer.status, dict(answer.headers))
+
+            return Route(path, endpoint, methods=["GET"])
+
+        return [route(path, document) for path, document in documents.items()]
+
+    def _serves_jwks(self) -> bool:
+        return self._serves
+
+    def _open_store(self) -> KeyStore | None:
+        key_store = self.settings.key_store
+        return open_store(key_store, issuer=self.issuer) if isinstance(key_store, str) else key_store
+
+    def _after_fork(self) -> None:
+        """In the child there are no threads, and sockets and locks are the parent's."""
+        self._lock = threading.Lock()
+        self._runtime = None
+        if self._store is not None and self._store.shared:
+            self._store = self._open_store()
+
+
+_services: weakref.WeakSet[Service] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for service in list(_services):
+        service._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)

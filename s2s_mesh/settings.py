@@ -1,0 +1,195 @@
+"""The configuration of a service: from arguments or the environment (12-factor), checked once, frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
+from .errors import ConfigError
+from .identity import ServiceId
+from .keys import ALGORITHMS, DEFAULT_ALGORITHM
+from .resolver import JWKSCacheLimits
+from .rotation import RotationSchedule
+from .store import KeyStore, parse_key_encryption_keys
+from .trust import TrustConfig
+from .trust_file import TrustFile
+
+DEFAULT_TRUST_FILE = "trust/trust.toml"
+SCHEDULES = {
+    "default": RotationSchedule.DEFAULT,
+    "cloud-federation": RotationSchedule.CLOUD_FEDERATION,
+    "fast-for-tests": RotationSchedule.FAST_FOR_TESTS,
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a `Service` is built from.
+
+    Attributes:
+        issuer: the service's own id.
+        audiences: its id and aliases.
+        trust: fixed, or a file that is watched.
+        key_store: URL or store of the ring; None verifies only.
+        key_encryption_keys: 32 bytes each, all open, the first seals new documents. Never shown.
+        algorithm: of keys this service makes.
+        schedule: rotation times, the same in every process of the issuer.
+        cache_limits: for other issuers' keys.
+        token_life: seconds.
+        public_paths: exact paths that also let anonymous callers in.
+        verified_cache_size: tokens to remember; 0 for none.
+    """
+
+    issuer: ServiceId
+    audiences: tuple[ServiceId, ...]
+    trust: TrustConfig | TrustFile
+    key_store: str | KeyStore | None
+    key_encryption_keys: tuple[bytes, ...]
+    algorithm: str
+    schedule: RotationSchedule
+    cache_limits: JWKSCacheLimits
+    token_life: int
+    public_paths: frozenset[str]
+    verified_cache_size: int
+
+    def __repr__(self) -> str:
+        return f"Settings(issuer={self.issuer!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """msgspec's own would show every field in a rich traceback."""
+        return [("issuer", self.issuer)]
+
+
+def build(
+    *,
+    issuer: str,
+    trust: TrustConfig | str | os.PathLike[str],
+    key_store: str | KeyStore | None,
+    key_encryption_key: str | None = None,
+    audiences: Collection[str] = (),
+    algorithm: str = DEFAULT_ALGORITHM,
+    schedule: RotationSchedule = RotationSchedule.DEFAULT,
+    token_life: int | None = None,
+    public_paths: Collection[str] = (),
+    verified_cache_size: int = 10_000,
+    allow_loopback_http: bool | None = None,
+    allow_unsealed_key_store: bool = False,
+) -> Settings:
+    """Check everything and freeze it; see `Service` for the arguments.
+
+    Raises:
+        ConfigError: naming the argument, what was found and what is expected.
+    """
+    source = trust if isinstance(trust, TrustConfig) else TrustFile(trust)
+    config = source if isinstance(source, TrustConfig) else source.current
+    loopback = config.allow_loopback_http if allow_loopback_http is None else allow_loopback_http
+    own = ServiceId.parse(issuer, allow_loopback_http=loopback)
+    if isinstance(audiences, str):
+        raise ConfigError("audiences must be a list of service ids, not one string")
+    aliases = [ServiceId.parse(alias, allow_loopback_http=loopback) for alias in audiences]
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(
+            f"algorithm {algorithm!r} is not offered; choose one of {', '.join(sorted(ALGORITHMS))}"
+        )
+    most = int(min(MAX_LIFE, schedule.max_token_life))
+    life = min(DEFAULT_LIFE, most) if token_life is None else token_life
+    if token_life is not None and not MIN_LIFE <= token_life <= most:
+        raise ConfigError(f"token_life is {token_life} s; {MIN_LIFE} to {most} s are allowed by the schedule")
+    keks = parse_key_encryption_keys(key_encryption_key) if key_encryption_key is not None else ()
+    if not keks and not allow_unsealed_key_store and _must_be_sealed(own, key_store):
+        raise ConfigError(
+            f"the key store of {own} is shared, and there is no key-encryption key to seal it with: set "
+            "S2S_MESH_KEY_ENCRYPTION_KEY (`s2s-mesh init` prints a fresh one), or, if private keys really "
+            "may lie open in the store, pass allow_unsealed_key_store=True"
+        )
+    if isinstance(public_paths, str) or not all(path.startswith("/") for path in public_paths):
+        raise ConfigError("public_paths must be a list of exact paths, each beginning with a slash")
+    return Settings(
+        issuer=own,
+        audiences=(own, *aliases),
+        trust=source,
+        key_store=key_store,
+        key_encryption_keys=keks,
+        algorithm=algorithm,
+        schedule=schedule,
+        cache_limits=JWKSCacheLimits(
+            min_fresh=schedule.cache_floor,
+            default_fresh=min(300, schedule.foreign_cache),
+            stale_grace=schedule.stale_grace,
+            retry=min(1, schedule.foreign_cache),
+            failed_refresh=min(10, schedule.foreign_cache),
+        ),
+        token_life=life,
+        public_paths=frozenset(public_paths),
+        verified_cache_size=verified_cache_size,
+    )
+
+
+def from_env(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `build` as the environment has them; `overrides` win.
+
+    Raises:
+        ConfigError: naming the variable, what was found and what is expected; never its value where that
+            is a secret.
+    """
+    arguments: dict[str, Any] = {"trust": DEFAULT_TRUST_FILE}
+    for name, argument, parse in (
+        ("ISSUER", "issuer", str),
+        ("TRUST_FILE", "trust", str),
+        ("KEY_ENCRYPTION_KEY", "key_encryption_key", str),
+        ("ALGORITHM", "algorithm", str),
+        ("AUDIENCES", "audiences", _list),
+        ("ROTATION", "schedule", _schedule),
+    ):
+        value = environ.get(f"S2S_MESH_{name}", "").strip()
+        if value and argument not in overrides:
+            arguments[argument] = parse(value)
+    arguments.update(overrides)
+    if "issuer" not in arguments:
+        raise ConfigError(
+            "S2S_MESH_ISSUER is not set; set it to this service's own public URL, "
+            "such as https://wallets.example.com"
+        )
+    if "key_store" not in arguments:
+        arguments["key_store"] = _key_store(environ, arguments["issuer"])
+    return arguments
+
+
+def _list(value: str) -> list[str]:
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _schedule(value: str) -> RotationSchedule:
+    if value not in SCHEDULES:
+        raise ConfigError(f"S2S_MESH_ROTATION is {value!r}; expected one of {', '.join(SCHEDULES)}")
+    return SCHEDULES[value]
+
+
+def _key_store(environ: Mapping[str, str], issuer: str) -> str:
+    for name in ("S2S_MESH_KEY_STORE", "REDIS_URL"):
+        url = environ.get(name, "").strip()
+        if url:
+            break
+    else:
+        raise ConfigError(
+            "neither S2S_MESH_KEY_STORE nor REDIS_URL is set; set one to this service's own Redis "
+            "(redis://..., rediss://...) or to file:///DIRECTORY, or pass key_store=None in code for a "
+            "service that only verifies"
+        )
+    allowed = environ.get("S2S_MESH_ALLOW_MEMORY_STORE", "").strip() == "1"
+    if url.startswith("memory:") and issuer.startswith("https:") and not allowed:
+        raise ConfigError(
+            f"{name} is memory:// and the issuer {issuer} is https: two workers would be two rings at one "
+            "URL, and every restart a new one. Use redis:// or file:///DIRECTORY, or set "
+            "S2S_MESH_ALLOW_MEMORY_STORE=1 if there is one process and callers may see its keys vanish"
+        )
+    return url
+
+
+def _must_be_sealed(issuer: ServiceId, key_store: str | KeyStore | None) -> bool:
+    if key_store is None or not issuer.startswith("https:"):
+        return False
+    return not key_store.startswith("memory:") if isinstance(key_store, str) else key_store.shared

@@ -1,0 +1,139 @@
+"""From a ring to a token: pure, with a memory of tokens that are still good to send.
+
+Nothing waits here. The caller holds a lock around `mint` (floor 4), so that many threads that need the same
+token make it once; `cached` needs none.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection
+from enum import Enum
+from typing import NamedTuple
+
+from . import claims as claims_
+from .errors import KeyStoreError, StoreReason
+from .jws import b64url_encode
+from .keyring import KeyRing
+from .keys import SigningKey
+from .strict_json import encode
+
+_MAX_CACHED = 4096
+# a token is renewed somewhere in this share of its life, so that replicas do not renew at once
+_RENEW_FROM, _RENEW_TO = 0.5, 0.8
+
+
+class TokenKind(str, Enum):
+    """The kinds of token we mint; the value is the `typ` (RFC 8725 section 3.11)."""
+
+    SERVICE = "at+jwt"
+
+
+class _Signing(NamedTuple):
+    """Which key of which ring signs from `since` until `until`."""
+
+    ring: KeyRing
+    key: SigningKey
+    since: float
+    until: float
+
+
+class _Minted(NamedTuple):
+    token: str
+    kid: str
+    since: float
+    renew_at: float
+
+
+class Signer:
+    """Signs tokens of one issuer.
+
+    Args:
+        issuer: ourselves.
+        life: seconds that a token lives.
+        min_key_age: seconds that a key must have been published before it signs; 0 in processes that serve
+            the JWKS themselves.
+    """
+
+    def __init__(self, issuer: str, *, life: int, min_key_age: Callable[[], float] = lambda: 0.0) -> None:
+        self.issuer = issuer
+        self.life = life
+        self._min_key_age = min_key_age
+        self._signing: _Signing | None = None
+        self._tokens: dict[tuple[TokenKind, str, frozenset[str] | None], _Minted] = {}
+        self._headers: dict[str, bytes] = {}
+
+    def cached(
+        self, ring: KeyRing, kind: TokenKind, audience: str, scopes: frozenset[str] | None, now: float
+    ) -> str | None:
+        """A token that was minted before, by the key that signs now, and is not due for renewal; or None."""
+        minted = self._tokens.get((kind, audience, scopes))
+        if minted is None or not minted.since <= now < minted.renew_at:
+            return None
+        signing = self._signing
+        if signing is None or signing.ring is not ring or not signing.since <= now < signing.until:
+            signing = self._refresh_signing(ring, now)
+        return minted.token if signing.key.kid == minted.kid else None
+
+    def mint(
+        self, ring: KeyRing, kind: TokenKind, audience: str, scopes: frozenset[str] | None, now: float
+    ) -> str:
+        """Make and remember a new token.
+
+        Args:
+            ring: the snapshot to sign with; its JWKS is what this process serves.
+            kind: what the token is.
+            audience: the one service it is for.
+            scopes: what to ask for, or None for all that is granted.
+            now: Unix seconds.
+
+        Raises:
+            KeyStoreError: `NO_SIGNING_KEY`, no key of the ring may sign now.
+        """
+        signing = self._refresh_signing(ring, now)
+        key = signing.key
+        members = claims_.build(issuer=self.issuer, audience=audience, scopes=scopes, now=now, life=self.life)
+        signing_input = self._header(kind, key) + b"." + b64url_encode(encode(members))
+        token = (signing_input + b"." + b64url_encode(key.sign(signing_input))).decode("ascii")
+        share = random.uniform(_RENEW_FROM, _RENEW_TO)  # noqa: S311 - spreads load, guards nothing
+        if len(self._tokens) >= _MAX_CACHED:
+            self._tokens.clear()
+        self._tokens[(kind, audience, scopes)] = _Minted(
+            token, key.kid, now, members["iat"] + share * self.life
+        )
+        return token
+
+    def forget(self, kind: TokenKind, audience: str, scopes: Collection[str] | None) -> None:
+        """Do not hand this token out again: a receiver has just refused it."""
+        self._tokens.pop((kind, audience, None if scopes is None else frozenset(scopes)), None)
+
+    def _refresh_signing(self, ring: KeyRing, now: float) -> _Signing:
+        min_key_age = self._min_key_age()
+        record = ring.signing_record(now, published_before=now - min_key_age if min_key_age else None)
+        if record is None or record.private is None:
+            raise KeyStoreError(StoreReason.NO_SIGNING_KEY, self._why_no_key(ring, now, min_key_age))
+        until = ring.next_change(now)
+        if min_key_age:
+            until = min(until, now + min_key_age)
+        signing = self._signing = _Signing(ring, record.private, now, until)
+        return signing
+
+    def _why_no_key(self, ring: KeyRing, now: float, min_key_age: float) -> str:
+        youngest = ring.signing_record(now)
+        if youngest is None:
+            return (
+                f"the ring of {self.issuer} holds no key that may sign; start a process that serves "
+                "service.routes, or run `s2s-mesh keys init`"
+            )
+        wait = youngest.publish_at + min_key_age - now
+        return (
+            f"the first key of {self.issuer} was published only just now, and this process does not serve "
+            f"the JWKS itself; it signs in {max(wait, 0):.0f} s, when every replica serves the key"
+        )
+
+    def _header(self, kind: TokenKind, key: SigningKey) -> bytes:
+        header = self._headers.get(key.kid)
+        if header is None:
+            header = b64url_encode(encode({"alg": key.alg, "kid": key.kid, "typ": kind.value}))
+            self._headers = {key.kid: header}
+        return header

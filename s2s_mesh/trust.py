@@ -1,0 +1,291 @@
+"""trust.toml as frozen objects: which service may call which, with which scopes.
+
+A person wrote and reviewed the file, and it is read strictly: `TrustConfig.parse` refuses the whole file for
+one mistake, and says all mistakes at once. Reading and watching the file: `trust_file.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from .identity import ServiceId
+from .trust_checks import check_form
+from .trust_format import DefaultsTable, IssuerTable, TrustForm, UserIssuerTable, json_schema
+from .trust_reader import read_form
+from .trust_report import Report, TrustFileError
+from .trust_values import seconds, short_type
+
+__all__ = [
+    "IssuerTrust",
+    "RouteRule",
+    "TransactionRule",
+    "TrustConfig",
+    "TrustFileError",
+    "TrustedPair",
+    "UserIssuer",
+    "json_schema",
+]
+
+_CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "algorithms": ("algorithms", frozenset),
+    "typ": ("types", lambda types: frozenset(map(short_type, types))),
+    "leeway": ("leeway", seconds),
+    "max_token_life": ("max_token_life", seconds),
+}
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is accepted from an issuer, the defaults merged in.
+
+    Attributes:
+        algorithms: what its tokens may be signed with.
+        types: what their `typ` may be, lower-case, without `application/`.
+        leeway: seconds by which clocks may differ.
+        max_token_life: seconds, the longest `exp - iat`.
+        jwks_uri: where its keys are fetched, or None if they come from elsewhere.
+        discovery: whether `jwks_uri` is to be discovered; never for a service in this version.
+        allow_loopback_http: whether loopback may be fetched from; from [defaults].
+    """
+
+    algorithms: frozenset[str] = frozenset({"ES256", "RS256"})
+    types: frozenset[str] = frozenset({"at+jwt"})
+    leeway: float = 30.0
+    max_token_life: float = 900.0
+    jwks_uri: str | None
+    discovery: bool = False
+    allow_loopback_http: bool = False
+
+
+class IssuerTrust(Accepted, frozen=True, kw_only=True):
+    """One calling service. Exactly one of `jwks_uri` and `jwks_file` is set.
+
+    Attributes:
+        issuer: compared byte by byte with `iss`.
+        jwks_file: a local file with its keys, or None. As written in the file; `TrustFile` makes it absolute.
+        ca_file: certificate authorities for its TLS, or None for the system's; a path like `jwks_file`.
+        allow_plain_http: whether `jwks_uri` may be http off this machine.
+    """
+
+    issuer: ServiceId
+    jwks_file: str | None = None
+    ca_file: str | None = None
+    allow_plain_http: bool = False
+
+
+class TrustedPair(msgspec.Struct, frozen=True, kw_only=True):
+    """One [[allow]] row: `issuer` may call `audience`.
+
+    Attributes:
+        issuer: the calling service.
+        audience: the service that is called.
+        scopes: what the caller may have; a token's own `scope` can only make it less.
+        may_act_for: issuers of users whom this caller may carry.
+    """
+
+    issuer: ServiceId
+    audience: ServiceId
+    scopes: frozenset[str] = frozenset()
+    may_act_for: frozenset[str] = frozenset()
+
+
+class RouteRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One [[route]] row: what a route of `audience` needs beyond a known caller.
+
+    Attributes:
+        audience: the service that has the route.
+        path: a template, see `routes.PathTemplate`.
+        methods: upper-case HTTP methods; GET includes HEAD.
+        scopes: all of them are needed.
+        user: "none" in this version.
+        proof: "bearer" in this version.
+        replay: "allow" in this version.
+    """
+
+    audience: ServiceId
+    path: str
+    methods: frozenset[str]
+    scopes: frozenset[str] = frozenset()
+    user: str = "none"
+    proof: str = "bearer"
+    replay: str = "allow"
+
+
+class UserIssuer(Accepted, frozen=True, kw_only=True):
+    """An identity provider. Checked, but nothing accepts its tokens in this version.
+
+    Attributes:
+        issuer: exact bytes, may end in a slash.
+        audiences: the services that would accept its tokens.
+    """
+
+    issuer: str
+    audiences: frozenset[ServiceId]
+
+
+class TransactionRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One [[txn]] row. Checked, but nothing accepts transaction tokens in this version.
+
+    Attributes:
+        trust_domain: within which the token holds.
+        issuer: the service that mints.
+        audience: the service that accepts.
+    """
+
+    trust_domain: ServiceId
+    issuer: ServiceId
+    audience: ServiceId
+
+
+class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole trust file, or the part of it that one service needs. Immutable and replaced whole.
+
+    Attributes:
+        issuers: by issuer, every one that an [[allow]] row names.
+        pairs: by (issuer, audience).
+        routes: in the order of the file.
+        user_issuers: by issuer.
+        transactions: in the order of the file.
+        allow_loopback_http: from [defaults]: whether services on this machine may do without TLS.
+        warnings: what is allowed but looks like a mistake, one line each.
+    """
+
+    issuers: Mapping[str, IssuerTrust]
+    pairs: Mapping[tuple[str, str], TrustedPair]
+    routes: tuple[RouteRule, ...] = ()
+    user_issuers: Mapping[str, UserIssuer] = MappingProxyType({})
+    transactions: tuple[TransactionRule, ...] = ()
+    allow_loopback_http: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str | bytes, *, source: str = "trust.toml") -> TrustConfig:
+        """Read the text of a trust file.
+
+        Args:
+            text: TOML, in UTF-8 if bytes.
+            source: the file's name for messages.
+
+        Raises:
+            TrustFileError: a `ConfigError` with one line per problem: file, key path, what was found, what is
+                expected.
+        """
+        report = Report(source)
+        form = read_form(text, report)
+        check_form(form, report)
+        report.raise_problems()
+        return _config(form, report.warnings)
+
+    @property
+    def audiences_with_routes(self) -> frozenset[str]:
+        """The audiences that have at least one route rule, so that their unmapped paths are denied."""
+        return frozenset(rule.audience for rule in self.routes)
+
+    def for_audiences(self, audiences: Collection[str]) -> TrustConfig:
+        """Return only what a service known by these identifiers uses; `warnings` stay the whole file's.
+
+        Args:
+            audiences: its own id and its aliases.
+        """
+        own = frozenset(audiences)
+        pairs = {key: pair for key, pair in self.pairs.items() if pair.audience in own}
+        callers = {pair.issuer for pair in pairs.values()}
+        return TrustConfig(
+            issuers=MappingProxyType({key: trust for key, trust in self.issuers.items() if key in callers}),
+            pairs=MappingProxyType(pairs),
+            routes=tuple(rule for rule in self.routes if rule.audience in own),
+            user_issuers=MappingProxyType(
+                {key: issuer for key, issuer in self.user_issuers.items() if issuer.audiences & own}
+            ),
+            transactions=tuple(rule for rule in self.transactions if rule.audience in own),
+            allow_loopback_http=self.allow_loopback_http,
+            warnings=self.warnings,
+        )
+
+
+def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
+    defaults = DefaultsTable() if form.defaults is UNSET else form.defaults
+    pairs = [
+        TrustedPair(
+            issuer=ServiceId(row.issuer),
+            audience=ServiceId(row.audience),
+            scopes=frozenset(row.scopes),
+            may_act_for=frozenset(row.may_act_for),
+        )
+        for row in form.allow
+    ]
+    routes = [
+        RouteRule(
+            audience=ServiceId(row.audience),
+            path=row.path,
+            methods=frozenset(row.methods),
+            scopes=frozenset(row.scopes),
+            user=row.user,
+            proof=row.proof,
+            replay=row.replay,
+        )
+        for row in form.route
+    ]
+    transactions = [
+        TransactionRule(
+            trust_domain=ServiceId(row.trust_domain),
+            issuer=ServiceId(row.issuer),
+            audience=ServiceId(row.audience),
+        )
+        for row in form.txn
+    ]
+    issuers: dict[str, IssuerTrust] = {
+        pair.issuer: _issuer_trust(pair.issuer, form.issuers.get(pair.issuer, IssuerTable()), defaults)
+        for pair in pairs
+    }
+    user_issuers = {name: _user_issuer(name, table, defaults) for name, table in form.user_issuers.items()}
+    return TrustConfig(
+        issuers=MappingProxyType(issuers),
+        pairs=MappingProxyType({(pair.issuer, pair.audience): pair for pair in pairs}),
+        routes=tuple(routes),
+        user_issuers=MappingProxyType(user_issuers),
+        transactions=tuple(transactions),
+        allow_loopback_http=defaults.allow_loopback_http,
+        warnings=tuple(warnings),
+    )
+
+
+def _issuer_trust(issuer: ServiceId, table: IssuerTable, defaults: DefaultsTable) -> IssuerTrust:
+    jwks_file = None if table.jwks_file is UNSET else table.jwks_file
+    return IssuerTrust(
+        issuer=issuer,
+        jwks_uri=_jwks_uri(issuer, table.jwks_uri) if jwks_file is None else None,
+        jwks_file=jwks_file,
+        ca_file=None if table.ca_file is UNSET else table.ca_file,
+        allow_plain_http=table.allow_plain_http,
+        **_accepted(table, defaults),
+    )
+
+
+def _user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) -> UserIssuer:
+    return UserIssuer(
+        issuer=issuer,
+        audiences=frozenset(map(ServiceId, table.audiences)),
+        jwks_uri=None if table.discovery else _jwks_uri(issuer, table.jwks_uri),
+        discovery=table.discovery,
+        **_accepted(table, defaults),
+    )
+
+
+def _jwks_uri(issuer: str, written: str | UnsetType) -> str:
+    return f"{issuer.rstrip('/')}/.well-known/jwks.json" if written is UNSET else written
+
+
+def _accepted(own: IssuerTable | UserIssuerTable, defaults: DefaultsTable) -> dict[str, Any]:
+    """Lay what an issuer's table says over what [defaults] says; `Accepted` knows the rest."""
+    accepted: dict[str, Any] = {"allow_loopback_http": defaults.allow_loopback_http}
+    for table in (defaults, own):
+        for member, (attribute, convert) in _CONVERTED.items():
+            value = getattr(table, member, UNSET)
+            if value is not UNSET:
+                accepted[attribute] = convert(value)
+    return accepted

@@ -1,0 +1,155 @@
+"""How the rows of a trust file must fit together, once each value by itself is good (`trust_values.py`).
+
+A problem refuses the file. A warning is for what can do no harm but is probably a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from .routes import PathTemplate
+from .trust_format import AllowRow, IssuerTable, RouteRow, TrustForm
+from .trust_report import Report, did_you_mean, found, member_path, shown
+from .trust_values import is_loopback, is_plain_http, short_type
+
+Row = TypeVar("Row")
+
+
+def check_form(form: TrustForm, report: Report) -> None:
+    """Check all relations. Rows that are reported already stand as UNSET and are left out."""
+    callers = {row.issuer for _, row in _good(form.allow)} | {row.issuer for _, row in _good(form.txn)}
+    _check_issuers(form, callers, report)
+    _check_user_issuers(form, callers, report)
+    _check_pairs(form, report)
+    _check_routes(form, report)
+    _check_transactions(form, report)
+
+
+def _good(rows: list[Row]) -> Iterator[tuple[int, Row]]:
+    return ((index, row) for index, row in enumerate(rows) if row is not UNSET)
+
+
+def _check_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
+    for issuer, table in form.issuers.items():
+        path = member_path("issuers", issuer)
+        if issuer not in callers:
+            report.warning(path, f"no [[allow]] row names this issuer{did_you_mean(issuer, callers)}")
+        if table.discovery:
+            report.problem(
+                f"{path}.discovery", "found true; not supported by this version; expected jwks_uri"
+            )
+        if table.jwks_uri is not UNSET and table.jwks_file is not UNSET:
+            report.problem(
+                f"{path}.jwks_file", "found both jwks_uri and jwks_file; expected only one of them"
+            )
+        _check_plain_http(table.jwks_uri, f"{path}.jwks_uri", report, allowed=table.allow_plain_http)
+        _warn_without_effect(table, path, report)
+
+
+def _warn_without_effect(table: IssuerTable, path: str, report: Report) -> None:
+    plain = table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri)
+    if table.allow_plain_http and not plain:
+        report.warning(f"{path}.allow_plain_http", "without effect: no jwks_uri with http is set")
+    if table.ca_file is not UNSET and (plain or table.jwks_file is not UNSET):
+        report.warning(f"{path}.ca_file", "without effect: the keys are not fetched over TLS")
+    if table.typ is not UNSET and "jwt" in map(short_type, table.typ):
+        report.warning(
+            f"{path}.typ", 'every JWT of this issuer is accepted, whatever it was made for: found "JWT"'
+        )
+
+
+def _check_plain_http(uri: str | UnsetType, path: str, report: Report, *, allowed: bool) -> None:
+    if uri is UNSET or not is_plain_http(uri) or is_loopback(uri) or allowed:
+        return
+    report.problem(path, f"{found(uri)}; expected https, or allow_plain_http = true in this issuer's table")
+
+
+def _check_user_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
+    services = callers | form.issuers.keys()
+    for issuer, table in form.user_issuers.items():
+        path = member_path("user_issuers", issuer)
+        if issuer.rstrip("/") in services:
+            report.problem(
+                path, "found an issuer that is also a service; expected either: a caller is never a user"
+            )
+        if table.discovery and table.jwks_uri is not UNSET:
+            report.problem(
+                f"{path}.discovery", "found both discovery and jwks_uri; expected only one of them"
+            )
+        if table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri) and not is_loopback(table.jwks_uri):
+            report.problem(f"{path}.jwks_uri", f"{found(table.jwks_uri)}; expected https")
+
+
+def _check_pairs(form: TrustForm, report: Report) -> None:
+    if not form.allow:
+        report.warning("allow", "no [[allow]] row: nobody may call anybody")
+    first: dict[tuple[str, str], int] = {}
+    for index, row in _good(form.allow):
+        path = f"allow[{index}]"
+        earlier = first.setdefault((row.issuer, row.audience), index)
+        if earlier != index:
+            pair = f"{shown(row.issuer)} to {shown(row.audience)}"
+            report.problem(path, f"found {pair} again; expected one row per pair, see allow[{earlier}]")
+        if row.issuer == row.audience:
+            report.warning(path, f"{shown(row.issuer)} is allowed to call itself")
+        for user_issuer in row.may_act_for:
+            table = form.user_issuers.get(user_issuer)
+            if table is None:
+                hint = did_you_mean(user_issuer, form.user_issuers)
+                report.warning(f"{path}.may_act_for", f"{shown(user_issuer)} is not in [user_issuers]{hint}")
+            elif row.audience not in table.audiences:
+                report.warning(f"{path}.may_act_for", f"{shown(user_issuer)} does not list this audience")
+
+
+def _check_routes(form: TrustForm, report: Report) -> None:
+    grants: dict[str, list[AllowRow]] = {}
+    for _, pair in _good(form.allow):
+        grants.setdefault(pair.audience, []).append(pair)
+    earlier: dict[str, list[tuple[int, RouteRow, PathTemplate]]] = {}
+    for index, row in _good(form.route):
+        path = f"route[{index}]"
+        template = PathTemplate.parse(row.path)
+        rules = earlier.setdefault(row.audience, [])
+        for number, rule, other in rules:
+            shared = sorted(set(rule.methods) & set(row.methods))
+            if shared and template.overlaps(other):
+                # a request that two rules match is denied: better to learn it here than from callers
+                report.problem(
+                    f"{path}.path",
+                    f"found {shown(row.path)}, which with {shared[0]} matches requests that route[{number}], "
+                    f"{shown(rule.path)}, matches too; expected exactly one rule for a request",
+                )
+        rules.append((index, row, template))
+        _warn_unsatisfiable(row, path, grants, report)
+
+
+def _warn_unsatisfiable(row: RouteRow, path: str, grants: dict[str, list[AllowRow]], report: Report) -> None:
+    pairs = grants.get(row.audience)
+    if pairs is None:
+        report.warning(
+            f"{path}.audience",
+            f"no [[allow]] row has the audience {shown(row.audience)}{did_you_mean(row.audience, grants)}",
+        )
+        return
+    if any(set(row.scopes) <= set(pair.scopes) for pair in pairs):
+        return
+    granted = {scope for pair in pairs for scope in pair.scopes}
+    unknown = [scope for scope in row.scopes if scope not in granted]
+    if unknown:
+        hint = did_you_mean(unknown[0], granted)
+        report.warning(
+            f"{path}.scopes", f"no [[allow]] row for this audience grants {shown(unknown[0])}{hint}"
+        )
+    else:
+        report.warning(f"{path}.scopes", "no single [[allow]] row for this audience grants all of them")
+
+
+def _check_transactions(form: TrustForm, report: Report) -> None:
+    first: dict[tuple[str, str, str], int] = {}
+    for index, row in _good(form.txn):
+        earlier = first.setdefault((row.trust_domain, row.issuer, row.audience), index)
+        if earlier != index:
+            report.problem(f"txn[{index}]", f"found the same row again; expected it once, see txn[{earlier}]")

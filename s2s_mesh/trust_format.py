@@ -1,0 +1,240 @@
+"""The form of trust.toml as typed tables; the JSON Schema and the reader's shape checks come from them.
+
+Nothing is decoded by msgspec itself: `trust_reader.py` walks these types, so that every mistake is found at
+once and named by its key path.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from . import trust_values as values
+
+SERVICE_ID_EXAMPLE = "https://wallets.example.com"
+_SERVICE_ID_SCHEMA = {"format": "uri", "pattern": r"^https?://[^*?#@\s]*[^*?#@/\s]$"}
+
+
+def _duration(shortest: str, longest: str, default: str, description: str) -> Meta:
+    """Describe a duration; `number` tells the reader what to suggest for a bare number."""
+    return Meta(
+        pattern=values.DURATION,
+        description=f"{description} From {shortest} to {longest}; default {default}.",
+        examples=[default],
+        extra={"check": values.duration(shortest, longest), "number": "{}s"},
+    )
+
+
+def _member(check: values.Check, example: str, description: str, **schema: Any) -> Meta:
+    """Describe a member that is a text."""
+    return Meta(
+        description=description, examples=[example], extra={"check": check}, extra_json_schema=schema or None
+    )
+
+
+def _service(description: str) -> Meta:
+    return _member(values.service_id, SERVICE_ID_EXAMPLE, description, **_SERVICE_ID_SCHEMA)
+
+
+Algorithm = Annotated[
+    str, _member(values.algorithm, "ES256", "A signature algorithm.", enum=sorted(values.ALGORITHMS))
+]
+MediaType = Annotated[
+    str,
+    _member(values.media_type, "at+jwt", "A media type, compared without case.", pattern=values.MEDIA_TYPE),
+]
+Scope = Annotated[str, _member(values.scope, "cards:write", "One scope.", pattern=values.SCOPE)]
+Method = Annotated[str, _member(values.method, "PUT", "An HTTP method.", enum=sorted(values.METHODS))]
+Service = Annotated[str, _service("A service id: an https URL without a trailing slash.")]
+UserIssuerId = Annotated[
+    str,
+    _member(
+        values.user_issuer,
+        "https://login.example.com/",
+        "An identity provider's issuer, exactly as its tokens name it.",
+        format="uri",
+    ),
+]
+URL = Annotated[
+    str,
+    _member(
+        values.jwks_uri,
+        "https://wallets.example.com/.well-known/jwks.json",
+        "Where the public keys are fetched, if not at the issuer's /.well-known/jwks.json.",
+        format="uri",
+        pattern="^https?://",
+    ),
+]
+KeysFile = Annotated[
+    str,
+    _member(
+        values.file_name,
+        "settlement.jwks.json",
+        "A local file with the public keys instead of a URL, relative to the trust file.",
+    ),
+]
+CAFile = Annotated[
+    str,
+    _member(
+        values.file_name,
+        "private-ca.pem",
+        "The certificate authorities for this issuer's TLS (PEM), relative to the trust file.",
+    ),
+]
+Algorithms = Annotated[
+    list[Algorithm],
+    Meta(min_length=1, description="Signature algorithms that are accepted; default ES256 and RS256."),
+]
+MediaTypes = Annotated[
+    list[MediaType],
+    Meta(min_length=1, description="Values of the header `typ` that are accepted; default at+jwt."),
+]
+TokenLife = Annotated[
+    str, _duration("10s", "1h", "15m", "The longest life, exp - iat, of an accepted token.")
+]
+Leeway = Annotated[str, _duration("0s", "2m", "30s", "How far clocks may differ.")]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class DefaultsTable(Table, frozen=True, kw_only=True):
+    """[defaults]: what holds for every issuer that does not say otherwise."""
+
+    algorithms: Algorithms | UnsetType = UNSET
+    max_token_life: TokenLife | UnsetType = UNSET
+    leeway: Leeway | UnsetType = UNSET
+    allow_loopback_http: Annotated[
+        bool,
+        Meta(description="Allow http://127.0.0.1:PORT and loopback as such: demos and tests on one machine."),
+    ] = False
+
+
+class IssuerTable(Table, frozen=True, kw_only=True):
+    """[issuers."https://..."]: what differs from the defaults for one calling service."""
+
+    algorithms: Algorithms | UnsetType = UNSET
+    typ: MediaTypes | UnsetType = UNSET
+    leeway: Leeway | UnsetType = UNSET
+    max_token_life: TokenLife | UnsetType = UNSET
+    jwks_uri: URL | UnsetType = UNSET
+    jwks_file: KeysFile | UnsetType = UNSET
+    ca_file: CAFile | UnsetType = UNSET
+    allow_plain_http: Annotated[
+        bool, Meta(description="Allow a jwks_uri with http, on a platform's private network.")
+    ] = False
+    discovery: Annotated[
+        bool,
+        Meta(
+            description="Find jwks_uri by discovery. Not supported by this version.",
+            extra_json_schema={"const": False},
+        ),
+    ] = False
+
+
+class AllowRow(Table, frozen=True, kw_only=True):
+    """[[allow]]: one issuer may call one audience."""
+
+    issuer: Annotated[str, _service("The calling service.")]
+    audience: Annotated[str, _service("The service that is called.")]
+    scopes: Annotated[list[Scope], Meta(description="What the caller may ask for; absent: nothing.")] = []
+    may_act_for: Annotated[
+        list[UserIssuerId], Meta(description="Identity providers whose users this caller may carry.")
+    ] = []
+
+
+class RouteRow(Table, frozen=True, kw_only=True):
+    """[[route]]: what one route needs. Once an audience has a rule, its unmapped paths are denied."""
+
+    audience: Annotated[str, _service("The service that has the route.")]
+    path: Annotated[
+        str,
+        _member(
+            values.route_path,
+            "/wallets/{wallet_id}/card",
+            "The path; {x} is one segment, {x:path} at the end all the rest.",
+            pattern="^/",
+        ),
+    ]
+    methods: Annotated[list[Method], Meta(min_length=1, description="HTTP methods; GET includes HEAD.")]
+    scopes: Annotated[list[Scope], Meta(description="The scopes that the caller needs, all of them.")] = []
+    user: Annotated[
+        str,
+        _member(
+            values.only("none", "asserted", "proven", "txn"),
+            "none",
+            "Which proof of an end user the route wants; this version enforces none.",
+            enum=["none"],
+        ),
+    ] = "none"
+    proof: Annotated[
+        str,
+        _member(
+            values.only("bearer", "wpt"),
+            "bearer",
+            "Which proof of possession the route wants; this version enforces bearer.",
+            enum=["bearer"],
+        ),
+    ] = "bearer"
+    replay: Annotated[
+        str,
+        _member(
+            values.only("allow", "once"),
+            "allow",
+            "Whether a token may be used again; this version enforces allow.",
+            enum=["allow"],
+        ),
+    ] = "allow"
+
+
+class UserIssuerTable(Table, frozen=True, kw_only=True):
+    """[user_issuers."https://..."]: one identity provider. Checked; no route uses it in this version."""
+
+    audiences: Annotated[
+        list[Service], Meta(min_length=1, description="The services that accept this provider's tokens.")
+    ]
+    typ: MediaTypes | UnsetType = UNSET
+    algorithms: Algorithms | UnsetType = UNSET
+    max_token_life: TokenLife | UnsetType = UNSET
+    jwks_uri: URL | UnsetType = UNSET
+    discovery: Annotated[bool, Meta(description="Find jwks_uri by discovery.")] = False
+
+
+class TxnRow(Table, frozen=True, kw_only=True):
+    """[[txn]]: who may mint transaction tokens for which trust domain. Checked; not used in this version."""
+
+    trust_domain: Annotated[
+        str, _member(values.service_id, "https://example.com", "The trust domain.", **_SERVICE_ID_SCHEMA)
+    ]
+    issuer: Annotated[str, _service("The service that mints.")]
+    audience: Annotated[str, _service("The service that accepts.")]
+
+
+class TrustForm(Table, frozen=True, kw_only=True):
+    """A trust file of s2s_mesh: which service may call which, and with which scopes."""
+
+    version: Annotated[Literal[1], Meta(description="The version of this format.")]
+    defaults: DefaultsTable | UnsetType = UNSET
+    issuers: Annotated[
+        dict[Service, IssuerTable], Meta(description="Calling services that differ from the defaults.")
+    ] = {}
+    allow: Annotated[list[AllowRow], Meta(description="Who may call whom. There is no wildcard.")] = []
+    route: Annotated[list[RouteRow], Meta(description="Routes that need more than a known caller.")] = []
+    user_issuers: Annotated[dict[UserIssuerId, UserIssuerTable], Meta(description="Identity providers.")] = {}
+    txn: Annotated[list[TxnRow], Meta(description="Minters of transaction tokens.")] = []
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors and for checks in other languages.
+
+    It knows the form only: relations between rows are checked by `TrustConfig.parse`.
+    """
+    schema = msgspec.json.schema(TrustForm)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "trust.toml of s2s_mesh",
+        **schema,
+    }

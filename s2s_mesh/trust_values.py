@@ -1,0 +1,215 @@
+"""The single values of a trust file: what each must look like. Relations between values: `trust_checks.py`.
+
+A check is called with the text and with whether loopback is allowed. It returns nothing, or raises `Unfit`
+with the words that follow "found X; " in the report.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+from .identity import MAX_SERVICE_ID, ServiceId
+from .routes import PathTemplate
+from .trust_report import did_you_mean, one_of, shown
+
+Check = Callable[[str, bool], None]
+
+ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519"})
+METHODS = frozenset({"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"})
+SCOPE = r"^[!#-)+-\[\]-~]+$"  # RFC 6749 section 3.3, without the asterisk
+DURATION = r"^(0|[1-9][0-9]{0,5})[smh]$"
+MEDIA_TYPE = r"^([Aa][Pp][Pp][Ll][Ii][Cc][Aa][Tt][Ii][Oo][Nn]/)?[A-Za-z0-9!#$&^_.+-]{1,120}$"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+# RFC 8725 section 3.12: kinds of tokens are mutually exclusive, so none of these is ever a bearer token
+_OTHER_KINDS = frozenset(
+    {"client-authentication+jwt", "dpop+jwt", "txntoken+jwt", "wit+jwt", "wpt+jwt"},
+)
+_URL = re.compile(r"https?://([^/?]*)([/?].*)?")
+
+
+class Unfit(ValueError):
+    """The value is refused; the text says what is expected instead."""
+
+
+def seconds(duration: str) -> float:
+    """`"15m"` to 900.0."""
+    return float(int(duration[:-1]) * _UNITS[duration[-1]])
+
+
+def short_type(media_type: str) -> str:
+    """`"application/AT+JWT"` to `"at+jwt"` (RFC 7515 section 4.1.9: compared without case)."""
+    return media_type.lower().removeprefix("application/")
+
+
+def service_id(text: str, loopback: bool) -> None:
+    """Check an identifier of a service, by `ServiceId`'s own rules."""
+    try:
+        name = ServiceId.parse(text, allow_loopback_http=loopback)
+    except ConfigError as error:
+        raise Unfit(
+            f'expected a service id such as "https://wallets.example.com": {_reason(error)}'
+        ) from None
+    _check_address(name, loopback)
+
+
+def user_issuer(text: str, loopback: bool) -> None:
+    """Check an identity provider's issuer: exact bytes, a trailing slash is part of them."""
+    expected = 'expected an issuer of users such as "https://login.example.com/"'
+    _check_url(text, loopback, expected)
+    if "?" in text:
+        raise Unfit(f"{expected}: a query is not allowed")
+    if is_plain_http(text) and not is_loopback(text):
+        raise Unfit(f"{expected}: the scheme must be https")
+
+
+def jwks_uri(text: str, loopback: bool) -> None:
+    """Check a URL that this process will fetch. Whether http is allowed depends on the table it is in."""
+    _check_url(text, loopback, 'expected a URL such as "https://wallets.example.com/.well-known/jwks.json"')
+
+
+def is_plain_http(url: str) -> bool:
+    """Whether a URL that passed its check is without TLS."""
+    return url.startswith("http:")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL that passed its check points at this machine by its very name."""
+    host = urlsplit(url).hostname or ""
+    address = _address(host)
+    if address is not None:
+        return address.is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def file_name(text: str, _loopback: bool) -> None:
+    """Check the name of a file: a URL is not one."""
+    if not text or "\0" in text or "://" in text or text.startswith("file:"):
+        raise Unfit('expected the name of a file such as "settlement.jwks.json", not a URL')
+
+
+def scope(text: str, _loopback: bool) -> None:
+    """Check one scope token."""
+    if "*" in text:
+        raise Unfit('expected one scope such as "cards:write": wildcards do not exist, list every scope')
+    if " " in text.strip():
+        words = ", ".join(shown(word) for word in text.split())
+        raise Unfit(f'expected one scope such as "cards:write"; did you mean {words}?')
+    if not re.fullmatch(SCOPE, text):
+        raise Unfit(
+            'expected one scope such as "cards:write" (RFC 6749 section 3.3: printable ASCII, no quotes)'
+        )
+
+
+def algorithm(text: str, _loopback: bool) -> None:
+    """Check a signature algorithm."""
+    if text in ALGORITHMS:
+        return
+    expected = f"expected {one_of(ALGORITHMS)}"
+    if text.casefold() == "none":
+        raise Unfit(f"{expected}: an unsigned token is never accepted")
+    if text.casefold().startswith("hs"):
+        raise Unfit(f"{expected}: shared secrets are never accepted, whoever can check them can also sign")
+    raise Unfit(expected + did_you_mean("Ed25519" if text == "EdDSA" else text, ALGORITHMS))
+
+
+def method(text: str, _loopback: bool) -> None:
+    """Check an HTTP method of a route rule."""
+    if text not in METHODS:
+        if text.upper() == "HEAD":
+            raise Unfit(f'expected {one_of(METHODS)}: HEAD counts as GET; did you mean "GET"?')
+        raise Unfit(f"expected {one_of(METHODS)}" + did_you_mean(text, METHODS))
+
+
+def media_type(text: str, _loopback: bool) -> None:
+    """Check a `typ` that an issuer's tokens may carry."""
+    if not re.fullmatch(MEDIA_TYPE, text):
+        raise Unfit('expected a token type such as "at+jwt"')
+    if short_type(text) in _OTHER_KINDS:
+        raise Unfit('expected a type of access token such as "at+jwt": this one marks another kind of token')
+
+
+def route_path(text: str, _loopback: bool) -> None:
+    """Check a route template."""
+    try:
+        PathTemplate.parse(text)
+    except ConfigError as error:
+        raise Unfit(f'expected a path such as "/wallets/{{wallet_id}}/card": {_reason(error)}') from None
+
+
+def duration(shortest: str, longest: str) -> Check:
+    """Make a check for a duration within bounds."""
+
+    def check(text: str, _loopback: bool) -> None:
+        if not re.fullmatch(DURATION, text):
+            meant = f'; did you mean "{text}s"?' if re.fullmatch("[0-9]{1,6}", text) else ""
+            raise Unfit(f'expected a duration such as "30s", "15m" or "1h"{meant}')
+        if not seconds(shortest) <= seconds(text) <= seconds(longest):
+            raise Unfit(f'expected a duration from "{shortest}" to "{longest}"')
+
+    return check
+
+
+def only(supported: str, *planned: str) -> Check:
+    """Make a check for a member of which this version enforces one value; the others must not be ignored."""
+
+    def check(text: str, _loopback: bool) -> None:
+        if text in planned:
+            raise Unfit(f'not supported by this version, which would not enforce it; expected "{supported}"')
+        if text != supported:
+            raise Unfit(f'expected "{supported}"' + did_you_mean(text, [supported]))
+
+    return check
+
+
+def _reason(error: ConfigError) -> str:
+    # the report has quoted the value already
+    return re.split(r" is not a (?:service id|path template): ", str(error))[-1]
+
+
+def _check_url(text: str, loopback: bool, expected: str) -> None:
+    if len(text) > MAX_SERVICE_ID:
+        raise Unfit(f"{expected}: at most {MAX_SERVICE_ID} characters are allowed")
+    if not text.isascii() or any(char <= " " or char in '\\"<>`\x7f' for char in text):
+        raise Unfit(f"{expected}: only printable ASCII without spaces or backslashes is allowed")
+    if "#" in text or "*" in text:
+        raise Unfit(f"{expected}: a fragment or a wildcard is not allowed")
+    url = _URL.fullmatch(text)
+    if url is None:
+        raise Unfit(f"{expected}: the scheme must be https")
+    authority = url.group(1)
+    if "@" in authority:
+        raise Unfit(f"{expected}: user info is not allowed")
+    try:
+        ServiceId.parse(f"https://{authority}")
+    except ConfigError as error:
+        raise Unfit(f"{expected}: {_reason(error)}") from None
+    _check_address(text, loopback)
+
+
+def _check_address(url: str, loopback: bool) -> None:
+    """Refuse a host that could never be another service. Names are resolved and judged by the JWKS client."""
+    if is_loopback(url):
+        if not loopback:
+            raise Unfit("expected another host: loopback needs allow_loopback_http = true in [defaults]")
+        return
+    address = _address(urlsplit(url).hostname or "")
+    if address is not None and (
+        address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
+    ):
+        raise Unfit(
+            "expected another host: nothing is fetched from link-local, multicast or reserved addresses"
+        )
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    # an IPv4 address in IPv6 clothes is judged as what it is
+    return getattr(address, "ipv4_mapped", None) or address

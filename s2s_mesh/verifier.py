@@ -1,0 +1,146 @@
+"""From a token to a `Principal`: the order of checks is the security (standards (a)2, design receiving.md).
+
+`Verifier.verify` is a flow: a generator that yields `FetchJWKS` where it needs a key it does not have, and is
+sent the time after the wait. Nothing is fetched before the issuer is found in the trust file, and nothing is
+returned, cached or called authentic before the signature holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from typing import NamedTuple
+
+from . import jws
+from .claims import ClaimRules, Claims, validate
+from .effects import FetchJWKS
+from .errors import JWKSUnavailable, Reason, TokenRejected
+from .identity import Principal, freeze
+from .keys import VerificationKey
+from .resolver import KeyResolver
+from .trust import IssuerTrust, TrustConfig, TrustedPair
+from .verified_cache import VerifiedCache
+
+VerifyFlow = Generator[FetchJWKS, float, Principal]
+
+
+class _Verified(NamedTuple):
+    """A token that was verified, with everything its verdict rests on."""
+
+    principal: Principal
+    key: VerificationKey
+    trust: TrustConfig
+    since: float
+    until: float
+
+
+class Verifier:
+    """Verifies service tokens for one service.
+
+    Args:
+        audiences: the service's own id and aliases.
+        trust: who may call it; replace the attribute to reload.
+        resolver: knows the issuers' keys.
+        cache_size: verified tokens to remember; 0 for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        audiences: Collection[str],
+        trust: TrustConfig,
+        resolver: KeyResolver,
+        cache_size: int = 10_000,
+    ) -> None:
+        self.audiences = frozenset(audiences)
+        self.trust = trust
+        self._resolver = resolver
+        self._cache: VerifiedCache[_Verified] = VerifiedCache(cache_size)
+
+    def cached(self, token: bytes, now: float) -> Principal | None:
+        """The principal of a token that was verified before, if everything still holds; see `VerifiedCache`.
+
+        Time, the key (by identity: one that was replaced under the same kid is another), and the trust file
+        are checked again. Issuer, audience, scopes and signature cannot have changed: the bytes are equal.
+        """
+        entry = self._cache.get(token)
+        if (
+            entry is not None
+            and entry.trust is self.trust
+            and entry.since <= now < entry.until
+            and self._resolver.key(entry.principal.issuer, entry.key.kid, now) is entry.key
+        ):
+            return entry.principal
+        return None
+
+    def verify(self, token: bytes, now: float) -> VerifyFlow:
+        """Verify a token; yields `FetchJWKS` and is sent the time, in Unix seconds.
+
+        Raises:
+            TokenRejected: the token is refused; `reason` says why.
+            JWKSUnavailable: no usable keys of its issuer can be had just now.
+        """
+        trust = self.trust
+        decoded = jws.decode(token)
+        issuer = decoded.claims.get("iss")
+        known = trust.issuers.get(issuer) if isinstance(issuer, str) else None
+        if known is None:
+            raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not an issuer that the trust file lists")
+        try:
+            claims, pair = self._check(decoded, known, trust, now)
+            key = yield from self._find_key(known.issuer, decoded.header.kid, now)
+            if key.alg != decoded.header.alg:
+                raise TokenRejected(
+                    Reason.KEY_MISMATCH, f"alg {decoded.header.alg} but the key is for {key.alg}"
+                )
+            if not key.verify(decoded.signing_input, decoded.signature):
+                raise TokenRejected(Reason.BAD_SIGNATURE, f"the signature is not that of key {key.kid}")
+        except TokenRejected as rejected:
+            rejected.claimed_issuer = known.issuer
+            raise
+        principal = Principal(
+            issuer=known.issuer,
+            subject=claims.subject,
+            audience=claims.audience,
+            scopes=pair.scopes if claims.scopes is None else claims.scopes & pair.scopes,
+            kid=key.kid,
+            expires_at=claims.expires_at,
+            claims=freeze(decoded.claims),
+        )
+        until = claims.expires_at + known.leeway
+        self._cache.put(token, _Verified(principal, key, trust, claims.not_before, until))
+        return principal
+
+    def _check(
+        self, decoded: jws.DecodedJWS, known: IssuerTrust, trust: TrustConfig, now: float
+    ) -> tuple[Claims, TrustedPair]:
+        header = decoded.header
+        if header.alg not in known.algorithms:
+            raise TokenRejected(
+                Reason.BAD_ALGORITHM, f"expected one of {', '.join(sorted(known.algorithms))}"
+            )
+        if header.typ not in known.types:
+            raise TokenRejected(Reason.BAD_TYPE, f"expected typ {' or '.join(sorted(known.types))}")
+        rules = ClaimRules(
+            issuer=known.issuer, audiences=self.audiences, leeway=known.leeway, max_life=known.max_token_life
+        )
+        claims = validate(decoded.claims, rules, now)
+        pair = trust.pairs.get((known.issuer, claims.audience))
+        if pair is None:
+            raise TokenRejected(Reason.PAIR_NOT_GRANTED, f"no [[allow]] row for {claims.audience}")
+        return claims, pair
+
+    def _find_key(self, issuer: str, kid: str, now: float) -> Generator[FetchJWKS, float, VerificationKey]:
+        key = self._resolver.key(issuer, kid, now)
+        # twice, because the first wait may have joined a fetch that began before the key was published
+        for _ in range(2):
+            if key is not None:
+                return key
+            now = yield FetchJWKS(issuer=issuer, kid=kid)
+            key = self._resolver.key(issuer, kid, now)
+        if key is not None:
+            return key
+        if self._resolver.has_keys(issuer, now):
+            raise TokenRejected(Reason.UNKNOWN_KID, f"the issuer publishes no usable key {kid}")
+        raise JWKSUnavailable(
+            issuer, self._resolver.last_error(issuer) or "its keys have not been fetched yet"
+        )

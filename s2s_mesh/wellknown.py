@@ -1,0 +1,129 @@
+"""What we serve about ourselves: JWKS and discovery documents, without a framework.
+
+Built from configuration and the ring in memory, never from the Host header (I-R4) and never from Redis
+(I-R3). Until a ring is loaded the answer is 503: an empty set would mean that every key is revoked (I-K5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .identity import ServiceId
+from .keyring import KeyRing
+from .rotation import RotationSchedule
+from .strict_json import encode
+
+JWKS = "/.well-known/jwks.json"
+OPENID_CONFIGURATION = "/.well-known/openid-configuration"
+AUTHORIZATION_SERVER = "/.well-known/oauth-authorization-server"
+DOCUMENTS = (JWKS, OPENID_CONFIGURATION, AUTHORIZATION_SERVER)
+_RETRY_AFTER = 1  # seconds
+_COMMON = {"access-control-allow-origin": "*", "x-content-type-options": "nosniff"}
+
+
+class Answer(NamedTuple):
+    """An HTTP answer: status, header fields with lower-case names, body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Documents(NamedTuple):
+    """The documents of one ring from `since` until `until`; entity tag and body by document."""
+
+    ring: KeyRing
+    since: float
+    until: float
+    by_path: Mapping[str, tuple[str, bytes]]
+
+
+class WellKnown:
+    """Serves the documents of one issuer.
+
+    Args:
+        issuer: ourselves.
+        schedule: names the `max-age`.
+    """
+
+    def __init__(self, issuer: ServiceId, schedule: RotationSchedule) -> None:
+        self.issuer = issuer
+        self._max_age = max(int(schedule.served_max_age), 1)
+        self._memo: _Documents | None = None
+        self.absolute_paths: Mapping[str, str] = {
+            # by the path on the host; an issuer with a path also has RFC 8414's form (section 3.1)
+            **{issuer.path + document: document for document in DOCUMENTS},
+            AUTHORIZATION_SERVER + issuer.path: AUTHORIZATION_SERVER,
+        }
+
+    def answer(
+        self,
+        document: str,
+        ring: KeyRing | None,
+        now: float,
+        *,
+        method: str,
+        if_none_match: str | None = None,
+    ) -> Answer:
+        """Answer GET or HEAD for one of `DOCUMENTS`.
+
+        Args:
+            document: which.
+            ring: the snapshot in memory, or None before the first load.
+            now: Unix seconds.
+            method: GET or HEAD; anything else gets 405.
+            if_none_match: that request header, if any.
+        """
+        if method not in ("GET", "HEAD"):
+            return Answer(405, {**_COMMON, "allow": "GET, HEAD", "content-length": "0"}, b"")
+        if ring is None:
+            body = b'{"title":"The key ring is not loaded yet","status":503}'
+            headers = {"retry-after": str(_RETRY_AFTER), "cache-control": "no-store"}
+            return _finished(503, headers, "application/problem+json", body, method)
+        etag, body = self._documents(ring, now)[document]
+        headers = {"cache-control": f"public, max-age={self._max_age}", "etag": etag}
+        if if_none_match is not None and _matches(if_none_match, etag):
+            return Answer(304, {**_COMMON, **headers}, b"")
+        kind = "application/jwk-set+json" if document == JWKS else "application/json"
+        return _finished(200, headers, kind, body, method)
+
+    def _documents(self, ring: KeyRing, now: float) -> Mapping[str, tuple[str, bytes]]:
+        memo = self._memo
+        if memo is None or memo.ring is not ring or not memo.since <= now < memo.until:
+            jwks = ring.jwks(now)
+            metadata = self._metadata(sorted({key.alg for key in jwks.keys.values()}))
+            bodies = {JWKS: jwks.to_bytes(), OPENID_CONFIGURATION: metadata, AUTHORIZATION_SERVER: metadata}
+            by_path = {document: (_etag(body), body) for document, body in bodies.items()}
+            memo = self._memo = _Documents(ring, now, ring.next_change(now), by_path)
+        return memo.by_path
+
+    def _metadata(self, algorithms: list[str]) -> bytes:
+        """The minimum that relying parties read (standards (d)); members without elements are left out."""
+        return encode(
+            {
+                "issuer": self.issuer,
+                "jwks_uri": self.issuer + JWKS,
+                "response_types_supported": ["id_token"],
+                "subject_types_supported": ["public"],
+                **({"id_token_signing_alg_values_supported": algorithms} if algorithms else {}),
+                "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nbf", "jti"],
+                "scopes_supported": ["openid"],
+            }
+        )
+
+
+def _finished(status: int, headers: Mapping[str, str], kind: str, body: bytes, method: str) -> Answer:
+    headers = {**_COMMON, **headers, "content-type": kind, "content-length": str(len(body))}
+    return Answer(status, headers, b"" if method == "HEAD" else body)
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Weak comparison, as RFC 9110 section 13.1.2 has it for If-None-Match."""
+    candidates = [candidate.strip() for candidate in if_none_match.split(",")]
+    return "*" in candidates or any(candidate.removeprefix("W/") == etag for candidate in candidates)
