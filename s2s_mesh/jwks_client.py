@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from .errors import JWKSInvalid
 from .jwks_fetch import TOTAL_SECONDS, Fetched, FetchFailed, fetch
 from .resolver import KeyResolver, Why
+from .threads import far_from_threading
 from .trust import IssuerTrust, TrustConfig
 
 log = logging.getLogger("s2s_mesh.jwks")
@@ -90,7 +91,7 @@ class JWKSClient:
             self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="s2s-mesh-jwks")
         self._resolver.begin(issuer, why, now)
         self.fetches += 1
-        future = self._pool.submit(self._fetch, source, why)
+        future = self._pool.submit(far_from_threading, self._fetch, source, why)
         self._in_flight[issuer] = future
         return future
 
