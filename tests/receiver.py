@@ -1,4 +1,4 @@
-"""A receiving service behind its real ASGI door, whose callers' keys are pinned in files: no network needed."""
+"""A receiving service behind its real ASGI door; callers' keys are pinned in files, so no network is needed."""
 
 from __future__ import annotations
 
