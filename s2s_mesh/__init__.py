@@ -1,5 +1,8 @@
 """Service-to-service trust for people without a service mesh. Start with `Service`."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__
 from .errors import (
     ConfigError,
@@ -13,11 +16,13 @@ from .errors import (
     StoreReason,
     TokenRejected,
 )
-from .httpx_auth import MeshAuth
-from .identity import EndUser, Principal, ServiceId
-from .rotation import RotationSchedule
-from .service import Service
-from .trust import TrustConfig
+
+if TYPE_CHECKING:
+    from .httpx_auth import MeshAuth
+    from .identity import EndUser, Principal, ServiceId
+    from .rotation import RotationSchedule
+    from .service import Service
+    from .trust import TrustConfig
 
 __all__ = [
     "ConfigError",
@@ -39,3 +44,25 @@ __all__ = [
     "TrustConfig",
     "__version__",
 ]
+# Imported at first use: httpx, starlette and the cryptography behind them are half a second, which
+# `s2s-mesh --help` and most of the command line do without.
+_HOMES = {
+    "EndUser": "identity",
+    "MeshAuth": "httpx_auth",
+    "Principal": "identity",
+    "RotationSchedule": "rotation",
+    "Service": "service",
+    "ServiceId": "identity",
+    "TrustConfig": "trust",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
@@ -24,7 +25,9 @@ def drive(flow: Generator[FetchJWKS, float, T], client: JWKSClient, clock: Calla
         while True:
             future = client.request(effect.issuer, effect.kid)
             if future is not None:
-                concurrent.futures.wait([future], timeout=WAIT_SECONDS)
+                # concurrent.futures.wait() does not see a fetch that close() cancelled
+                with contextlib.suppress(concurrent.futures.CancelledError, concurrent.futures.TimeoutError):
+                    future.exception(timeout=WAIT_SECONDS)
             effect = flow.send(clock())
     except StopIteration as done:
         value: T = done.value

@@ -136,7 +136,7 @@ class MeshAuth(httpx.Auth):
 def _destination(text: str, *, allow_plain_http: bool) -> _Destination:
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, TypeError):
         url = httpx.URL()
     if url.scheme not in _DEFAULT_PORTS or not url.host or url.query or url.fragment or url.userinfo:
         raise ConfigError(f"origin {text!r} is not a URL such as http://wallets.internal:8080")
@@ -145,4 +145,8 @@ def _destination(text: str, *, allow_plain_http: bool) -> _Destination:
             f"origin {text!r} is plain http: whoever sees the traffic could use the tokens. Use https, or "
             "pass allow_plain_http=True where the network itself is private"
         )
-    return _Destination(url.scheme, url.host, url.port or _DEFAULT_PORTS[url.scheme], url.path.rstrip("/"))
+    # read like the paths of requests: decoded naively, %2F would make it another service's prefix
+    prefix = external_path(url.raw_path.partition(b"?")[0].rstrip(b"/") or b"/")
+    if prefix is None:
+        raise ConfigError(f"origin {text!r} has a path that no request may have (an encoded slash, say)")
+    return _Destination(url.scheme, url.host, url.port or _DEFAULT_PORTS[url.scheme], prefix.rstrip("/"))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
@@ -18,7 +19,6 @@ _URL = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<host>[^/:\[\]]*|\[[0-9a-f:.]+\])(?P<port>:[0-9]+)?(?P<path>/.*)?",
     re.ASCII,
 )
-_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+", re.ASCII)
 _DEFAULT_PORT = {"https": 443, "http": 80}
 _LOOPBACK_HOSTS = {"127.0.0.1", "[::1]", "localhost"}
 MAX_SERVICE_ID = 512
@@ -72,7 +72,7 @@ class ServiceId(str):
             if not 0 < number < 65536 or port != f":{number}":
                 raise refuse(f"port {port[1:]} is not a port number")
             if number == _DEFAULT_PORT.get(scheme):
-                raise refuse(f"leave the default port out: {text.replace(port, '', 1)}")
+                raise refuse(f"leave the default port out: {scheme}://{host}{path or ''}")
         if scheme != "https" and not (scheme == "http" and host in _LOOPBACK_HOSTS and allow_loopback_http):
             if scheme == "http" and host in _LOOPBACK_HOSTS:
                 raise refuse("plain http on loopback needs allow_loopback_http = true")
@@ -81,7 +81,8 @@ class ServiceId(str):
             if path.endswith("/"):
                 raise refuse(f"no trailing slash: {text.rstrip('/')}")
             for segment in path[1:].split("/"):
-                if segment in {".", ".."} or not _SEGMENT.fullmatch(segment):
+                # an escape of a character that needs none is a second spelling, and may hide ".."
+                if segment in {"", ".", ".."} or quote(unquote_to_bytes(segment), safe="") != segment:
                     raise refuse(f"path segment {segment!r} is not allowed")
         return cls(text)
 
@@ -92,6 +93,9 @@ class ServiceId(str):
                 address = ipaddress.IPv6Address(host[1:-1])
             except ValueError:
                 raise refuse(f"host {host} is not an IPv6 address") from None
+            # Python 3.13 spells these otherwise than 3.12 does
+            if address.ipv4_mapped is not None:
+                raise refuse(f"host {host} is a disguised IP address")
             if host != f"[{address.compressed}]":
                 raise refuse(f"write the host as [{address.compressed}]")
             return

@@ -44,10 +44,12 @@ class JWKSClient:
         self.fetches = 0
 
     def use(self, trust: TrustConfig) -> None:
-        """Go on with a reloaded trust file; issuers that it no longer lists are forgotten."""
+        """Go on with a reloaded trust file; issuers that it no longer lists, or moves, are forgotten."""
         with self._lock:
-            self._trust = trust
-            self._resolver.forget_except(trust.issuers)
+            before, self._trust = self._trust.issuers, trust
+            self._resolver.forget_except(
+                [name for name, source in trust.issuers.items() if _same_place(source, before.get(name))]
+            )
 
     def request(self, issuer: str, kid: str) -> Future[None] | None:
         """Start or join a fetch that may bring this key; None where the budgets allow none now.
@@ -91,32 +93,57 @@ class JWKSClient:
             self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="s2s-mesh-jwks")
         self._resolver.begin(issuer, why, now)
         self.fetches += 1
-        future = self._pool.submit(far_from_threading, self._fetch, source, why)
+        try:
+            future = self._pool.submit(far_from_threading, self._fetch, source, why)
+        except RuntimeError as failed:  # the machine has no thread to give, or the interpreter ends
+            self._resolver.failed(issuer, now, str(failed))
+            return None
         self._in_flight[issuer] = future
         return future
 
     def _fetch(self, source: IssuerTrust, why: Why) -> None:
         issuer = source.issuer
-        fetched: Fetched | None = None
-        error = "internal error, see the log"
+        etag = self._resolver.etag(issuer)
+        outcome: Fetched | Exception
         try:
-            fetched = fetch(source, etag=self._resolver.etag(issuer), no_cache=why is Why.UNKNOWN_KID)
-        except (FetchFailed, JWKSInvalid) as failed:
-            error = str(failed)
-            log.warning("keys of %s not refreshed (%s): %s", issuer, why.value, error)
-        except Exception:
-            log.exception("keys of %s not refreshed (%s): this is a bug", issuer, why.value)
-        for problem in () if fetched is None or fetched.jwks is None else fetched.jwks.ignored:
-            log.info("keys of %s: %s, so it is not used", issuer, problem)
+            outcome = fetch(source, etag=etag, no_cache=why is Why.UNKNOWN_KID)
+        except Exception as failed:  # noqa: BLE001 - logged below
+            outcome = failed
         now = self._clock()
         jitter = random.random()  # noqa: S311 - spreads load, guards nothing
         with self._lock:
-            del self._in_flight[issuer]
-            if issuer not in self._trust.issuers:
-                return  # the trust file was reloaded meanwhile
-            if fetched is None:
-                self._resolver.failed(issuer, now, error)
-            else:
-                self._resolver.succeeded(
-                    issuer, fetched.jwks, now, max_age=fetched.max_age, etag=fetched.etag, jitter=jitter
-                )
+            self._in_flight.pop(issuer, None)
+            if _same_place(source, self._trust.issuers.get(issuer)):  # not reloaded meanwhile
+                self._apply(issuer, outcome, etag, now, jitter)
+        # last, because a logging filter that raises must not leave the issuer in flight for ever
+        _report(issuer, why, outcome)
+
+    def _apply(
+        self, issuer: str, outcome: Fetched | Exception, etag: str | None, now: float, jitter: float
+    ) -> None:
+        if isinstance(outcome, Exception):
+            self._resolver.failed(issuer, now, _error(outcome))
+        elif outcome.jwks is not None or self._resolver.etag(issuer) == etag:
+            self._resolver.succeeded(
+                issuer, outcome.jwks, now, max_age=outcome.max_age, etag=outcome.etag, jitter=jitter
+            )
+        # else "not modified" speaks of a set that a reload has forgotten meanwhile
+
+
+def _same_place(source: IssuerTrust, other: IssuerTrust | None) -> bool:
+    """Whether both get the keys from one place; what one place says is no answer of another."""
+    return other is not None and source.jwks_uri == other.jwks_uri and source.jwks_file == other.jwks_file
+
+
+def _error(failed: Exception) -> str:
+    return str(failed) if isinstance(failed, (FetchFailed, JWKSInvalid)) else "internal error, see the log"
+
+
+def _report(issuer: str, why: Why, outcome: Fetched | Exception) -> None:
+    if isinstance(outcome, (FetchFailed, JWKSInvalid)):
+        log.warning("keys of %s not refreshed (%s): %s", issuer, why.value, outcome)
+    elif isinstance(outcome, Exception):
+        log.error("keys of %s not refreshed (%s): this is a bug", issuer, why.value, exc_info=outcome)
+    else:
+        for problem in () if outcome.jwks is None else outcome.jwks.ignored:
+            log.info("keys of %s: %s, so it is not used", issuer, problem)

@@ -10,6 +10,7 @@ import re
 import ssl
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
@@ -21,6 +22,7 @@ from .trust import IssuerTrust
 
 TOTAL_SECONDS = 5.0
 _STEP_SECONDS = 2.0
+_MAX_ETAG = 256
 _TYPES = {"application/jwk-set+json", "application/json"}
 _SECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _FILE_MAX_AGE = 0.0  # clamped up to the floor: a pinned file is looked at as often as that
@@ -36,7 +38,7 @@ class Fetched(NamedTuple):
     Attributes:
         jwks: its set, or None for "not modified".
         max_age: seconds that the answer is fresh from now on, or None where it does not say.
-        etag: its entity tag.
+        etag: its entity tag, if it has one that can be sent back.
     """
 
     jwks: JWKSet | None
@@ -64,7 +66,11 @@ def fetch(source: IssuerTrust, *, etag: str | None, no_cache: bool) -> Fetched:
             raise FetchFailed(f"{source.jwks_file} cannot be read: {failed.strerror}") from None
         return Fetched(JWKSet.parse(body), _FILE_MAX_AGE, None)
     assert source.jwks_uri is not None  # noqa: S101 - the trust file sets exactly one of the two
-    headers = [("accept", "application/jwk-set+json, application/json"), ("accept-encoding", "identity")]
+    headers = [
+        ("host", urlsplit(source.jwks_uri).netloc),  # httpcore's own lacks the brackets of IPv6
+        ("accept", "application/jwk-set+json, application/json"),
+        ("accept-encoding", "identity"),
+    ]
     if etag is not None:
         headers.append(("if-none-match", etag))
     if no_cache:
@@ -85,7 +91,7 @@ def fetch(source: IssuerTrust, *, etag: str | None, no_cache: bool) -> Fetched:
 def _read(response: httpcore.Response, etag: str | None) -> Fetched:
     fields = httpx.Headers(response.headers)
     if response.status == 304 and etag is not None:
-        return Fetched(None, _max_age(fields), fields.get("etag", etag))
+        return Fetched(None, _max_age(fields), _etag(fields) or etag)
     if response.status != 200:
         raise FetchFailed(f"answered {response.status}, expected 200 (redirects are not followed)")
     if fields.get("content-encoding", "identity").lower() != "identity":
@@ -100,7 +106,13 @@ def _read(response: httpcore.Response, etag: str | None) -> Fetched:
         body += chunk
         if len(body) > MAX_BODY:
             raise JWKSInvalid(f"more than {MAX_BODY} bytes")
-    return Fetched(JWKSet.parse(bytes(body)), _max_age(fields), fields.get("etag"))
+    return Fetched(JWKSet.parse(bytes(body)), _max_age(fields), _etag(fields))
+
+
+def _etag(fields: httpx.Headers) -> str | None:
+    """The entity tag, unless sending it back could fail, and would then fail at every refresh."""
+    etag = fields.get("etag")
+    return etag if etag is not None and etag.isascii() and len(etag) <= _MAX_ETAG else None
 
 
 def _max_age(fields: httpx.Headers) -> float | None:
@@ -117,9 +129,17 @@ def _max_age(fields: httpx.Headers) -> float | None:
     return max(seconds - (float(age) if _SECONDS.fullmatch(age) else 0.0), 0.0)
 
 
-@functools.lru_cache(maxsize=32)
 def _tls(ca_file: str | None) -> ssl.SSLContext:
-    """Verification is always on. Loading the roots takes 45 ms, so contexts are kept."""
+    """Verification is always on. A file of authorities is read each time, because operators replace it."""
     if ca_file is None:
-        return httpx.create_ssl_context(trust_env=False)
-    return ssl.create_default_context(cafile=ca_file)
+        return _public_tls()
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as failed:
+        raise FetchFailed(f"ca_file {ca_file} cannot be used: {failed}") from None
+
+
+@functools.lru_cache(maxsize=1)
+def _public_tls() -> ssl.SSLContext:
+    """Kept, because loading the roots takes 45 ms."""
+    return httpx.create_ssl_context(trust_env=False)

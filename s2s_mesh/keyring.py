@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import ConfigError, KeyStoreError, StoreReason
+from .errors import ConfigError, JWKSInvalid, KeyStoreError, StoreReason
 from .jwks import JWKSet
 from .keys import SigningKey, UnusableKey, VerificationKey, thumbprint
 from .rotation import KeyState, RotationSchedule, key_state
@@ -137,16 +137,18 @@ class KeyRing:
         """
         try:
             document = decode_object(data)
-            if document.get("issuer") != issuer and "issuer" in document:
+            if document["issuer"] != issuer:
                 raise KeyStoreError(
                     StoreReason.OTHER_ISSUER,
                     f"the stored ring belongs to another issuer than {issuer}; check S2S_MESH_ISSUER",
                 )
-            if document["v"] != _FORMAT:
+            if document["v"] != _FORMAT or type(document["keys"]) is not list:
                 raise ValueError("format")
             records = [_parse_record(entry) for entry in document["keys"]]
+            if len({record.kid for record in records}) != len(records):
+                raise ValueError("a kid stands twice")
             return cls(issuer, schedule, records, version=int(document["version"]))
-        except (NotStrictJSON, UnusableKey, KeyError, TypeError, ValueError, AttributeError):
+        except (NotStrictJSON, UnusableKey, JWKSInvalid, KeyError, TypeError, ValueError, AttributeError):
             raise KeyStoreError(
                 StoreReason.UNREADABLE,
                 f"the stored ring of {issuer} opened but is not a ring of format {_FORMAT}; a newer version "
@@ -318,6 +320,8 @@ def _parse_record(entry: Mapping[str, Any]) -> KeyRecord:
         if type(at) not in (int, float):
             raise ValueError("a time is not a number")
     private = entry["private"]
+    if private is not None and type(private) is not dict:
+        raise ValueError("a private half is not an object")
     return KeyRecord(
         public=public,
         private=None if private is None else SigningKey(public, private),

@@ -19,7 +19,10 @@ from .strict_json import encode
 
 # RFC 7517 section 8.1.1, class "Private", and RFC 9964
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+_SELF_TEST = b"s2s-mesh self-test"
 _MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 4096
+# OpenSSL reduces a coordinate beyond p, which would give one point two spellings
+_P = {"P-256": 2**256 - 2**224 + 2**192 + 2**96 - 1, "P-384": 2**384 - 2**128 - 2**96 + 2**32 - 1}
 _ED25519_P = 2**255 - 19
 _ED25519_ORDER_8_Y = 2707385501144840649318225287225658788936804267575313519463743609750303402022
 _ED25519_SMALL_ORDER_Y = {0, 1, _ED25519_P - 1, _ED25519_ORDER_8_Y, _ED25519_P - _ED25519_ORDER_8_Y}
@@ -172,8 +175,12 @@ class SigningKey:
         """
         if self._key is None:
             implementation = _ALGORITHMS[self.alg].implementation
-            key = implementation.from_jwk({**self.public.public_jwk, **self._private_members})
-            if not self.public.verify(b"s2s-mesh self-test", implementation.sign(b"s2s-mesh self-test", key)):
+            try:
+                key = implementation.from_jwk({**self.public.public_jwk, **self._private_members})
+                fits = self.public.verify(_SELF_TEST, implementation.sign(_SELF_TEST, key))
+            except (ValueError, TypeError, AttributeError, jwt.InvalidKeyError):
+                fits = False
+            if not fits:
                 raise ValueError(f"the private half of key {self.kid} does not belong to its public half")
             self._key = key
 
@@ -213,6 +220,8 @@ def _check_material(algorithm: _Algorithm, members: Mapping[str, Any]) -> None:
         y = int.from_bytes(octets["x"], "little") & (2**255 - 1)
         if y >= _ED25519_P or y in _ED25519_SMALL_ORDER_Y:
             raise UnusableKey("a small-order or non-canonical Ed25519 point")
+    elif any(int.from_bytes(octets[name], "big") >= _P[str(algorithm.crv)] for name in ("x", "y")):
+        raise UnusableKey("a coordinate beyond the field, so not a point on the curve")
 
 
 def _check_rsa(octets: Mapping[str, bytes]) -> None:

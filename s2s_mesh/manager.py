@@ -16,12 +16,29 @@ from .errors import KeyStoreError, StoreConflict, StoreReason
 from .keyring import KeyRing
 from .keys import SigningKey
 from .rotation import RotationSchedule
-from .store import Document, Notifier, SealedStore
+from .settings import Settings
+from .store import Document, KeyStore, Notifier, SealedStore, Sealer
 
 log = logging.getLogger("s2s_mesh.keys")
 _ATTEMPTS = 20
 _WHO_HAS = "who-has"
 _CHANGED = "changed"
+
+
+def key_manager(
+    settings: Settings, store: KeyStore, *, may_create: Callable[[], bool], clock: Callable[[], float]
+) -> KeyManager:
+    """The manager of a service's ring in `store`; `may_create` and `clock` as in `KeyManager`."""
+    keks = settings.key_encryption_keys
+    sealer = Sealer(keks, issuer=settings.issuer) if keks and store.shared else None
+    return KeyManager(
+        SealedStore(store, sealer),
+        issuer=settings.issuer,
+        schedule=settings.schedule,
+        algorithm=settings.algorithm,
+        may_create=may_create,
+        clock=clock,
+    )
 
 
 class KeyManager:
@@ -35,6 +52,11 @@ class KeyManager:
         may_create: whether it may make a first key; only for processes that serve the JWKS (and
             `keys init`).
         clock: Unix seconds.
+
+    Attributes:
+        ring: the snapshot that is held, or None before the first load.
+        last_error: why the last step failed, or None.
+        writes: how many times this process has written the ring.
     """
 
     def __init__(
@@ -49,6 +71,7 @@ class KeyManager:
     ) -> None:
         self.ring: KeyRing | None = None
         self.last_error: KeyStoreError | None = None
+        self.writes = 0
         self._store = store
         self._issuer = issuer
         self._schedule = schedule
@@ -57,6 +80,7 @@ class KeyManager:
         self._clock = clock
         # serialises refreshers, never readers: those take `ring` as it stands
         self._step = threading.Lock()
+        self._steps = 0
         self._pause = threading.Event()
         self._spare: list[SigningKey] = []
 
@@ -70,17 +94,32 @@ class KeyManager:
             KeyStoreError: the store failed; what was held is still held, and `last_error` says why.
         """
         with self._step:
-            try:
-                ring = self._refresh()
-            except KeyStoreError as failed:
-                if self.last_error is None or self.last_error.reason is not failed.reason:
-                    log.error("key ring of %s: %s: %s", self._issuer, failed.reason.value, failed)
-                self.last_error = failed
-                raise
-            if self.last_error is not None:
-                log.info("key ring of %s is in order again", self._issuer)
-                self.last_error = None
+            return self._take_step()
+
+    def load(self) -> KeyRing:
+        """Return the ring that is held; where there is none, take one step for all who wait meanwhile.
+
+        Blocks as `refresh` does, however many threads ask while the store hangs.
+
+        Raises:
+            KeyStoreError: as `refresh`.
+        """
+        steps, ring = self._steps, self.ring
+        if ring is not None:
             return ring
+        with self._step:
+            ring = self.ring
+            if ring is None and self._steps != steps and self.last_error is not None:
+                raise KeyStoreError(self.last_error.reason, str(self.last_error))
+            return ring or self._take_step()
+
+    def peek(self) -> KeyRing | None:
+        """The ring as it is stored, or None where there is none; holds and changes nothing.
+
+        Raises:
+            KeyStoreError: the store cannot be read, or the ring not be opened.
+        """
+        return self._parse(self._store.load())
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` whenever another process changed the ring or asks who holds one; returns the stop."""
@@ -96,6 +135,21 @@ class KeyManager:
         """Let go of the store; the snapshot stays usable."""
         self.interrupt()
         self._store.close()
+
+    def _take_step(self) -> KeyRing:
+        try:
+            ring = self._refresh()
+        except KeyStoreError as failed:
+            if self.last_error is None or self.last_error.reason is not failed.reason:
+                log.error("key ring of %s: %s: %s", self._issuer, failed.reason.value, failed)
+            self.last_error = failed
+            raise
+        finally:
+            self._steps += 1
+        if self.last_error is not None:
+            log.info("key ring of %s is in order again", self._issuer)
+            self.last_error = None
+        return ring
 
     def _refresh(self) -> KeyRing:
         asked = False
@@ -119,6 +173,7 @@ class KeyManager:
             except StoreConflict:
                 self._pause.wait(random.uniform(0, 0.05))  # noqa: S311 - spreads load, guards nothing
                 continue
+            self.writes += 1
             log.info(
                 "key ring of %s written: version %d, keys %s", self._issuer, due.version, list(due.records)
             )
@@ -135,7 +190,7 @@ class KeyManager:
         held = self.ring
         if held is None or loaded is None:
             return held or loaded
-        if loaded.version < held.version:
+        if loaded.version < held.version and loaded != held:
             log.warning(
                 "the store of %s went back from version %d to %d; healing it",
                 self._issuer,

@@ -6,6 +6,7 @@ states have the names of NIST SP 800-57 part 1.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import ClassVar
 
@@ -94,9 +95,10 @@ class RotationSchedule(msgspec.Struct, frozen=True, kw_only=True):
                     f"{value:g} s is {least - value:g} s less than {least:g} s"
                 )
         for name in self.__struct_fields__:
-            if not getattr(self, name) > 0:
+            # JSON has no infinity, so a ring with an infinite time could be written but never read
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(
-                    f"rotation schedule: {name} must be more than 0 s, not {getattr(self, name):g}"
+                    f"rotation schedule: {name} must be finite and more than 0 s, not {getattr(self, name):g}"
                 )
 
     @property

@@ -15,11 +15,12 @@ from .errors import ConfigError, KeyStoreError, StoreReason
 from .inbound import Inbound
 from .jwks_client import JWKSClient
 from .keyring import KeyRing
-from .manager import KeyManager
+from .manager import key_manager
 from .resolver import KeyResolver
 from .settings import Settings
 from .signer import Signer, TokenKind
-from .store import KeyStore, SealedStore, Sealer
+from .store import KeyStore
+from .threads import far_from_threading
 from .trust_file import TrustFile
 from .verifier import Verifier
 
@@ -48,7 +49,8 @@ class Runtime:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._exempt = isinstance(settings.key_store, str) and settings.key_store.startswith("memory:")
+        url = settings.key_store
+        self._exempt = isinstance(url, str) and url.lower().startswith("memory:")
         self._serves = serves
         watched = settings.trust if isinstance(settings.trust, TrustFile) else None
         self._trust_file = watched
@@ -63,7 +65,11 @@ class Runtime:
         )
         self.inbound = Inbound(self.verifier, realm=settings.issuer)
         self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
-        self.manager = None if store is None else self._manager(store)
+        self.manager = (
+            None
+            if store is None
+            else key_manager(settings, store, may_create=lambda: self._exempt or serves(), clock=clock)
+        )
         self._mint_lock = threading.Lock()
         self._tick = min(_TICK, settings.schedule.poll_interval)
         self._wake = threading.Event()
@@ -75,24 +81,13 @@ class Runtime:
         self._thread: threading.Thread | None = None
         self._stop_listening: Callable[[], None] = lambda: None
 
-    def _manager(self, store: KeyStore) -> KeyManager:
-        settings = self._settings
-        keks = settings.key_encryption_keys
-        sealer = Sealer(keks, issuer=settings.issuer) if keks and store.shared else None
-        return KeyManager(
-            SealedStore(store, sealer),
-            issuer=settings.issuer,
-            schedule=settings.schedule,
-            algorithm=settings.algorithm,
-            may_create=lambda: self._exempt or self._serves(),
-            clock=self._clock,
-        )
-
     # -- life ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin housekeeping; returns at once."""
-        self._thread = threading.Thread(target=self._keep_house, name="s2s-mesh-housekeeper", daemon=True)
+        self._thread = threading.Thread(
+            target=far_from_threading, args=(self._keep_house,), name="s2s-mesh-housekeeper", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -121,7 +116,10 @@ class Runtime:
 
     def _keep_house(self) -> None:
         if self.manager is not None:
-            self._stop_listening = self.manager.listen(self._ring_changed)
+            try:
+                self._stop_listening = self.manager.listen(self._ring_changed)
+            except Exception:
+                log.exception("listening for changes of the ring failed: this is a bug; polling goes on")
         while not self._stopped.is_set():
             self._wake.clear()
             try:
@@ -139,16 +137,14 @@ class Runtime:
         self.reload_trust()
         self.client.refresh_due()
         if self.manager is not None and now >= self._poll_due:
+            # set before the step: a message that comes meanwhile makes another one due at once
+            self._poll_due = now + self._settings.schedule.poll_interval * random.uniform(0.7, 1.0)  # noqa: S311
             try:
                 self.manager.refresh()
                 self._failures = 0
-                pause = self._settings.schedule.poll_interval * random.uniform(0.7, 1.0)  # noqa: S311
             except KeyStoreError:  # the manager has logged it
+                self._poll_due = min(self._poll_due, now + _FIRST_RETRY * 2 ** min(self._failures, 10))
                 self._failures += 1
-                pause = min(
-                    _FIRST_RETRY * 2 ** min(self._failures, 10), self._settings.schedule.poll_interval
-                )
-            self._poll_due = now + pause
         self.overdue_at = self._clock() + 3 * self._tick
 
     def reload_trust(self) -> None:
@@ -179,7 +175,7 @@ class Runtime:
         """
         if self.manager is None:
             raise ConfigError("this service has key_store=None: it verifies and has no keys to sign with")
-        return self.manager.ring or self.manager.refresh()
+        return self.manager.load()
 
     def token(self, audience: str, scopes: frozenset[str] | None, now: float) -> str:
         """A token for `audience`, from memory or newly minted; see `Service.token`."""

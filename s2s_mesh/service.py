@@ -22,13 +22,13 @@ from . import settings as settings_
 from .asgi import MeshMiddleware, answer_document
 from .claims import check_scopes
 from .drivers import drive, drive_async
-from .errors import ConfigError, KeyStoreError
+from .errors import KeyStoreError
 from .httpx_auth import MeshAuth
 from .identity import Principal, ServiceId
 from .rotation import RotationSchedule
 from .runtime import Runtime
 from .signer import TokenKind
-from .store import KeyStore, open_store
+from .store import KeyStore
 from .trust import TrustConfig
 from .wellknown import DOCUMENTS, WellKnown
 
@@ -98,7 +98,7 @@ class Service:
         self.well_known = None if key_store is None else WellKnown(self.issuer, self.settings.schedule)
         self.clock: Callable[[], float] = now
         self._serves = False
-        self._store = self._open_store()
+        self._store = self.settings.open_key_store()
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
         self._users = 0
@@ -244,12 +244,7 @@ class Service:
         )
 
     def _check_audience(self, audience: str) -> ServiceId:
-        known = ServiceId.parse(audience, allow_loopback_http=True)
-        trust = self.settings.trust
-        providers = (trust if isinstance(trust, TrustConfig) else trust.current).user_issuers
-        if known in providers or f"{known}/" in providers:
-            # with iss = sub it would be a client assertion there (standards section 0)
-            raise ConfigError(f"{known} is an identity provider; service tokens are never made out to one")
+        known = self.settings.check_audience(audience)
         if len(self._known_audiences) < 10_000:
             self._known_audiences[audience] = known
         return known
@@ -335,16 +330,12 @@ class Service:
     def _serves_jwks(self) -> bool:
         return self._serves
 
-    def _open_store(self) -> KeyStore | None:
-        key_store = self.settings.key_store
-        return open_store(key_store, issuer=self.issuer) if isinstance(key_store, str) else key_store
-
     def _after_fork(self) -> None:
         """In the child there are no threads, and sockets and locks are the parent's."""
         self._lock = threading.Lock()
         self._runtime = None
         if self._store is not None and self._store.shared:
-            self._store = self._open_store()
+            self._store = self.settings.open_key_store()
 
 
 _services: weakref.WeakSet[Service] = weakref.WeakSet()

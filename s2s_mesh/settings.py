@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from .identity import ServiceId
 from .keys import ALGORITHMS, DEFAULT_ALGORITHM
 from .resolver import JWKSCacheLimits
 from .rotation import RotationSchedule
-from .store import KeyStore, parse_key_encryption_keys
+from .store import KeyStore, open_store, parse_key_encryption_keys
 from .trust import TrustConfig
 from .trust_file import TrustFile
 
@@ -62,6 +63,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """msgspec's own would show every field in a rich traceback."""
         return [("issuer", self.issuer)]
 
+    def open_key_store(self) -> KeyStore | None:
+        """The store of the ring, inert until used; None for a service that only verifies.
+
+        Raises:
+            ConfigError: what is wrong with its URL; never a password.
+        """
+        if not isinstance(self.key_store, str):
+            return self.key_store
+        with _named("key_store", "S2S_MESH_KEY_STORE, else REDIS_URL"):
+            return open_store(self.key_store, issuer=self.issuer)
+
+    def check_audience(self, audience: str) -> ServiceId:
+        """Check whom a token shall be made out to.
+
+        Raises:
+            ConfigError: not a service id, or an identity provider's.
+        """
+        known = ServiceId.parse(audience, allow_loopback_http=True)
+        providers = (self.trust if isinstance(self.trust, TrustConfig) else self.trust.current).user_issuers
+        if known in providers or f"{known}/" in providers:
+            # with iss = sub it would be a client assertion there (standards section 0)
+            raise ConfigError(f"{known} is an identity provider; service tokens are never made out to one")
+        return known
+
 
 def build(
     *,
@@ -86,19 +111,26 @@ def build(
     source = trust if isinstance(trust, TrustConfig) else TrustFile(trust)
     config = source if isinstance(source, TrustConfig) else source.current
     loopback = config.allow_loopback_http if allow_loopback_http is None else allow_loopback_http
-    own = ServiceId.parse(issuer, allow_loopback_http=loopback)
+    with _named("issuer", "S2S_MESH_ISSUER"):
+        own = ServiceId.parse(issuer, allow_loopback_http=loopback)
     if isinstance(audiences, str):
         raise ConfigError("audiences must be a list of service ids, not one string")
-    aliases = [ServiceId.parse(alias, allow_loopback_http=loopback) for alias in audiences]
+    with _named("audiences", "S2S_MESH_AUDIENCES"):
+        aliases = [ServiceId.parse(alias, allow_loopback_http=loopback) for alias in audiences]
     if algorithm not in ALGORITHMS:
         raise ConfigError(
-            f"algorithm {algorithm!r} is not offered; choose one of {', '.join(sorted(ALGORITHMS))}"
+            f"algorithm (S2S_MESH_ALGORITHM): {algorithm!r} is not offered; "
+            f"choose one of {', '.join(sorted(ALGORITHMS))}"
         )
     most = int(min(MAX_LIFE, schedule.max_token_life))
     life = min(DEFAULT_LIFE, most) if token_life is None else token_life
-    if token_life is not None and not MIN_LIFE <= token_life <= most:
-        raise ConfigError(f"token_life is {token_life} s; {MIN_LIFE} to {most} s are allowed by the schedule")
-    keks = parse_key_encryption_keys(key_encryption_key) if key_encryption_key is not None else ()
+    # whole seconds, because receivers refuse an `exp` that is none
+    if token_life is not None and (type(token_life) is not int or not MIN_LIFE <= token_life <= most):
+        raise ConfigError(
+            f"token_life is {token_life!r}; the schedule allows whole seconds from {MIN_LIFE} to {most}"
+        )
+    with _named("key_encryption_key", "S2S_MESH_KEY_ENCRYPTION_KEY"):
+        keks = parse_key_encryption_keys(key_encryption_key) if key_encryption_key is not None else ()
     if not keks and not allow_unsealed_key_store and _must_be_sealed(own, key_store):
         raise ConfigError(
             f"the key store of {own} is shared, and there is no key-encryption key to seal it with: set "
@@ -158,6 +190,15 @@ def from_env(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[s
     return arguments
 
 
+@contextmanager
+def _named(argument: str, variable: str) -> Iterator[None]:
+    """Let a refusal say which argument it is about, and which variable that comes from."""
+    try:
+        yield
+    except ConfigError as refusal:
+        raise ConfigError(f"{argument} ({variable}): {refusal}") from None
+
+
 def _list(value: str) -> list[str]:
     return [item.strip() for item in value.split(",") if item.strip()]
 
@@ -180,7 +221,7 @@ def _key_store(environ: Mapping[str, str], issuer: str) -> str:
             "service that only verifies"
         )
     allowed = environ.get("S2S_MESH_ALLOW_MEMORY_STORE", "").strip() == "1"
-    if url.startswith("memory:") and issuer.startswith("https:") and not allowed:
+    if _is_memory(url) and str(issuer).startswith("https:") and not allowed:
         raise ConfigError(
             f"{name} is memory:// and the issuer {issuer} is https: two workers would be two rings at one "
             "URL, and every restart a new one. Use redis:// or file:///DIRECTORY, or set "
@@ -192,4 +233,8 @@ def _key_store(environ: Mapping[str, str], issuer: str) -> str:
 def _must_be_sealed(issuer: ServiceId, key_store: str | KeyStore | None) -> bool:
     if key_store is None or not issuer.startswith("https:"):
         return False
-    return not key_store.startswith("memory:") if isinstance(key_store, str) else key_store.shared
+    return not _is_memory(key_store) if isinstance(key_store, str) else key_store.shared
+
+
+def _is_memory(url: str) -> bool:
+    return url.lower().startswith("memory:")

@@ -175,7 +175,7 @@ class RedisServer:
             if self._tls:
                 return True
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+            return connection.recv(64).startswith((b"+PONG", b"-NO"))  # -NOAUTH, -NOPERM
         return False
 
     def command(self, *arguments: str) -> bytes:
@@ -300,13 +300,21 @@ def replicated() -> Iterator[tuple[RedisServer, RedisServer]]:
     """A primary and a replica that has caught up."""
     with (
         RedisServer("--repl-diskless-sync-delay", "0") as primary,
-        RedisServer("--replicaof", f"{_HOST} {primary.port}") as replica,
+        RedisServer("--replicaof", _HOST, str(primary.port)) as replica,
     ):
-        # "online" is said before the first write arrives, so a write has to prove it
-        primary.command("SET", "probe", "1")
-        wait_until(lambda: replica.command("GET", "probe") == b"$1\r\n1\r\n", what="replication")
-        primary.flushall()
+        # "online" is said, and the first writes arrive, before the primary counts acknowledgements
+        wait_until(lambda: _acknowledges(primary), what="replication")
+        primary.command("DEL", "probe")  # not FLUSHALL: that kills a synchronisation that is still ending
         yield primary, replica
+
+
+def _acknowledges(primary: RedisServer) -> bool:
+    with (
+        socket.create_connection((_HOST, primary.port), timeout=5) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        connection.sendall(b"SET probe 1\r\nWAIT 1 200\r\n")
+        return (answers.readline(), answers.readline()) == (b"+OK\r\n", b":1\r\n")
 
 
 @contextmanager

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,6 @@ from s2s_mesh import (
     ConfigError,
     JWKSUnavailable,
     KeyStoreError,
-    Principal,
     RotationSchedule,
     Service,
     StoreReason,
@@ -36,6 +32,8 @@ from s2s_mesh.jwks import JWKSet
 from s2s_mesh.jws import b64url_decode
 from s2s_mesh.wellknown import AUTHORIZATION_SERVER, JWKS, OPENID_CONFIGURATION
 
+from .programs import Program
+from .servers import free_port, wait_until
 from .tokens import EDGE, LEDGER, NOW, WALLETS, frozen
 
 EMPTY = TrustConfig(issuers={}, pairs={})
@@ -326,18 +324,8 @@ def test_the_trust_file_is_reloaded_while_it_runs(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="unknown_issuer"):
             wallets.verify(token)
         path.write_text(f'{head}[[allow]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\n')
-        principal = _eventually(lambda: wallets.verify(token))
-        assert principal.issuer == EDGE
-
-
-def _eventually(attempt: Callable[[], Principal]) -> Principal:
-    pause = threading.Event()
-    for _ in range(100):
-        try:
-            return attempt()
-        except Exception:
-            pause.wait(0.1)
-    return attempt()
+        wait_until(lambda: (EDGE, WALLETS) in wallets.running().verifier.trust.pairs, what="the new grant")
+        assert wallets.verify(token).issuer == EDGE
 
 
 SERVER = """
@@ -371,36 +359,13 @@ def test_pre_forked_workers_hold_one_ring(tmp_path: Path) -> None:
         "S2S_MESH_KEY_ENCRYPTION_KEY": "A" * 43,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)]),
     }
-    port = _free_port()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}{JWKS}"
     command = [sys.executable, "-m", "uvicorn", "app:app", "--workers", "2", "--port", str(port)]
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as server:
-        try:
-            documents = {_when_up(f"http://127.0.0.1:{port}{JWKS}") for _ in range(30)}
-            assert len(documents) == 1
-            assert len(json.loads(documents.pop())["keys"]) == 2
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.communicate(timeout=20)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _when_up(url: str) -> bytes:
-    pause = threading.Event()
-    for _ in range(200):
-        try:
-            answer = httpx.get(url)
-            if answer.status_code == 200:
-                return answer.content
-        except httpx.TransportError:
-            pass
-        pause.wait(0.1)
-    raise AssertionError(f"{url} never answered 200")
+    with Program(command, environment, tmp_path).until_answering(url):
+        documents = {answer.content for _ in range(40) if (answer := httpx.get(url)).status_code == 200}
+    assert len(documents) == 1
+    assert len(json.loads(documents.pop())["keys"]) == 2
 
 
 def test_a_fast_schedule_makes_short_tokens() -> None:

@@ -199,7 +199,7 @@ def test_a_place_that_others_can_reach_is_refused(
 
 
 def read_only_directory(directory: str) -> None:
-    """In a child: use a directory that this user owns and cannot write to."""
+    """In a child: use a directory that this user owns and cannot write to, and a file it cannot read."""
     path = Path(directory)
     document = filled(path)
     if os.geteuid() == 0:  # permission bits do not bind root
@@ -215,18 +215,26 @@ def read_only_directory(directory: str) -> None:
             print(error.reason.value, error)
         path.chmod(0o700)
         assert document.read_bytes() == b"first"
+        document.chmod(0)
+        try:
+            open_in(path).load()
+        except KeyStoreError as error:
+            print(error.reason.value, error)
     finally:
         os.seteuid(os.getuid())
 
 
 def test_a_read_only_directory_still_serves_its_document() -> None:
-    """Without write access the document is read as ever, and a swap is refused with PERMISSIONS."""
+    """Without write access the document is read as ever; what is not allowed is refused with PERMISSIONS."""
     # not tmp_path: its parents let only their owner pass
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         said = run_child(read_only_directory, f"{directory}/keys")
-    assert said.startswith("permissions")
-    assert "Permission denied" in said
+    swapping, loading = said.splitlines()
+    assert swapping.startswith("permissions")
+    assert "cannot be written: Permission denied" in swapping
+    assert loading.startswith("permissions")
+    assert "cannot be read: Permission denied" in loading
 
 
 def full_disk(directory: str) -> None:

@@ -245,6 +245,19 @@ def test_a_wrong_login_is_a_matter_of_permissions(issuer: str, login: str, accep
     assert not {"Tr0ub4dor", "wr0ng-horse"} & set(re.findall(r"[\w-]+", str(error)))
 
 
+def test_a_user_that_goes_is_a_matter_of_permissions(own: RedisServer, issuer: str) -> None:
+    """A store in use whose user was deleted says so, and works again when the user is back."""
+    user = ("ACL", "SETUSER", "wallets", "on", ">Tr0ub4dor", "allkeys", "allcommands")
+    url = own.url.replace("//", "//wallets:Tr0ub4dor@")
+    own.command(*user)
+    with closing(open_store(url, issuer=issuer)) as store:
+        assert store.load() is None
+        own.command("ACL", "DELUSER", "wallets")
+        assert refused(store).reason is StoreReason.PERMISSIONS
+        own.command(*user)
+        assert store.load() is None
+
+
 def test_a_server_that_repeats_the_login_does_not_put_it_into_the_error(issuer: str) -> None:
     """A server without AUTH answers with its arguments; they are struck out."""
     with RedisServer("--rename-command", "AUTH", "") as own:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from s2s_mesh.errors import KeyStoreError, StoreReason
 from s2s_mesh.store import KeyStore, Notifier, open_store
 from s2s_mesh.store.conformance import KeyStoreConformance
 from s2s_mesh.store.redis_errors import acl
-from tests.servers import RedisServer, server_program, tls_server_program, wait_until
+from tests.servers import RedisServer, tls_server_program, wait_until
 
 ISSUER = "https://wallets.example.com"
 OTHER_ISSUER = "https://ledger.example.com"
@@ -75,20 +76,112 @@ def guarded(certificates: Certificates) -> Iterator[RedisServer]:
 
 def login(server: RedisServer, query: str = "") -> str:
     """Return the server's URL with the user's login."""
-    return f"{server.url.replace('//', f'//wallets:{quote(PASSWORD, safe="")}@')}?{query}"
+    user = f"wallets:{quote(PASSWORD, safe='')}"
+    return f"{server.url.replace('//', f'//{user}@')}?{query}"
 
 
 class TestGuardedStore(KeyStoreConformance):
     """The conformance suite over TLS with a client certificate and the documented rights."""
 
     @pytest.fixture(autouse=True)
-    def place(self, guarded: RedisServer, certificates: Certificates) -> Iterator[None]:
+    def place(self, guarded: RedisServer, certificates: Certificates) -> None:
         self.url = login(guarded, certificates.query())
-        yield
-        # the user cannot delete, so each test of the suite has a document of its own
-        TestGuardedStore.number += 1
-
-    number = 0
+        # this user cannot delete, so each test has a document of its own
+        self.name = f"ring-{uuid.uuid4().hex[:8]}"
 
     def make_store(self) -> KeyStore:
-        return open_store(self.url, issuer=ISSUER, name=f"ring-{self.number}")
+        return open_store(self.url, issuer=ISSUER, name=self.name)
+
+
+def notifier(url: str, issuer: str) -> Notifier:
+    """Return the store as a notifier."""
+    store = open_store(url, issuer=issuer)
+    assert isinstance(store, Notifier)
+    return store
+
+
+def test_messages_pass_with_the_documented_rights(guarded: RedisServer, certificates: Certificates) -> None:
+    """The rights that errors and documentation name are enough to publish and to listen."""
+    heard: list[str] = []
+    store = notifier(login(guarded, certificates.query()), ISSUER)
+    stop = store.listen(heard.append)
+    wait_until(lambda: heard)
+    store.publish("changed")
+    wait_until(lambda: heard == ["resubscribed", "changed"])
+    stop()
+
+
+def test_the_document_of_another_issuer_is_out_of_reach(
+    guarded: RedisServer, certificates: Certificates
+) -> None:
+    """With the rights of one issuer another one's document is neither read nor written."""
+    with closing(open_store(login(guarded, certificates.query()), issuer=OTHER_ISSUER)) as store:
+        for attempt in (store.load, lambda: store.swap(None, b"mine now")):
+            with pytest.raises(KeyStoreError) as refusal:
+                attempt()
+            assert refusal.value.reason is StoreReason.PERMISSIONS
+            assert acl(OTHER_ISSUER) in str(refusal.value)
+            assert PASSWORD not in str(refusal.value)
+
+
+def test_the_channel_of_another_issuer_is_out_of_reach(
+    guarded: RedisServer, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither publishing nor listening there works, and neither raises."""
+    caplog.set_level(logging.DEBUG, "s2s_mesh.store")
+    heard: list[str] = []
+    store = notifier(login(guarded, certificates.query()), OTHER_ISSUER)
+    stop = store.listen(heard.append)
+    store.publish("changed")
+    wait_until(lambda: "publishing on" in caplog.text and caplog.text.count("listening on") > 1)
+    stop()
+    assert not heard
+
+
+@pytest.mark.parametrize("right", ["publish", "wait", "client", "ping"])
+def test_rights_that_can_be_missed(certificates: Certificates, right: str) -> None:
+    """Without the right to publish or to wait for replicas, a store still stores."""
+    config = f"user default on nopass resetchannels allcommands ~* -{right}\n"
+    with RedisServer(config=config) as server, closing(open_store(server.url, issuer=ISSUER)) as store:
+        store.swap(None, b"first")
+        store.swap(b"first", b"second")
+        assert store.load() == b"second"
+        assert isinstance(store, Notifier)
+        store.publish("changed")
+        assert b"client|" not in server.command("ACL", "LOG")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, None),
+        ({"ssl_cert_reqs": "none", "ssl_ca_certs": None}, None),
+        ({"ssl_ca_certs": None}, "?ssl_ca_certs=FILE"),
+        ({"ssl_certfile": None, "ssl_keyfile": None}, "rediss:// for TLS"),
+        ({"ssl_ca_certs": "/nonexistent.pem"}, "No such file"),
+    ],
+)
+def test_certificates_are_checked_on_both_sides(
+    guarded: RedisServer, certificates: Certificates, changes: dict[str, str | None], says: str | None
+) -> None:
+    """An unknown authority, or no client certificate, ends the connection; the error says which option."""
+    with closing(open_store(login(guarded, certificates.query(**changes)), issuer=ISSUER)) as store:
+        if says is None:
+            store.load()
+            return
+        with pytest.raises(KeyStoreError) as refusal:
+            store.load()
+    assert refusal.value.reason is StoreReason.UNREACHABLE
+    assert says in str(refusal.value)
+
+
+def test_the_host_name_is_checked_unless_the_url_says_otherwise(certificates: Certificates) -> None:
+    """A trusted certificate of another host is refused; `ssl_check_hostname=false` accepts it."""
+    options = certificates.options(certificates.wrong_name)
+    with RedisServer(*options, program=tls_server_program(), tls=True) as server:
+        url = f"{server.url}?{certificates.query()}"
+        with closing(open_store(url, issuer=ISSUER)) as store, pytest.raises(KeyStoreError) as refusal:
+            store.load()
+        assert refusal.value.reason is StoreReason.UNREACHABLE
+        with closing(open_store(f"{url}&ssl_check_hostname=false", issuer=ISSUER)) as store:
+            store.swap(None, b"first")

@@ -6,6 +6,7 @@ The one place that knows redis-py's classes and their types.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from typing import Any, Protocol
 
 import redis
@@ -25,6 +26,14 @@ _Redis: Any = redis.Redis
 _Sentinel: Any = redis.sentinel.Sentinel
 _Cluster: Any = redis.cluster.RedisCluster
 _ClusterNode: Any = redis.cluster.ClusterNode
+
+# redis-py introduces itself on every connection, with a command that a least-privilege user may not run and
+# that Redis 7.0 cannot even name in a rule; None turns it off, under a name that changed in redis-py 7.2
+_ANONYMOUS: dict[str, Any] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(redis.Redis.__init__).parameters
+    else {"lib_name": None, "lib_version": None}
+)
 
 # RedisClusterException is no RedisError
 REDIS_ERRORS = (RedisError, RedisClusterException)
@@ -76,6 +85,7 @@ def _options(address: RedisAddress) -> dict[str, Any]:
         "socket_keepalive": True,
         # RESP3 gains nothing here and costs redis-py 8 another round trip while connecting
         "protocol": 2,
+        **_ANONYMOUS,
     }
     if address.tls:
         # redis-py 5 does not compare host names unless told to

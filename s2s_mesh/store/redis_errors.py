@@ -66,7 +66,7 @@ _RULES = (
         " tried again by itself. If it lasts, check that the URL points to the primary",
     ),
     _Rule(
-        (),
+        (says.AskError,),  # a MovedError too
         ("MOVED ", "luster mode is not enabled", "cluster support disabled"),
         StoreReason.UNREACHABLE,
         "scheme and server do not fit: a cluster needs redis+cluster:// or rediss+cluster://, a single server"
@@ -100,7 +100,7 @@ def acl(issuer: str) -> str:
     """Return the rights that a service needs and no more, as arguments of ACL SETUSER."""
     return (
         f"~s2s-mesh:{{{issuer}}}:* &s2s-mesh:{{{issuer}}}:* +get +set +eval +wait +publish +subscribe +ping"
-        " +select +client|setinfo +cluster|slots +command"
+        " +select +cluster|slots +command"
     )
 
 

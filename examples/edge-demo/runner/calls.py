@@ -1,0 +1,190 @@
+"""Calls between the services, as the rows of the table make them: one by one, and as steady traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from s2s_mesh import Service
+from s2s_mesh.jws import b64url_decode, b64url_encode
+from s2s_mesh.signer import Signer, TokenKind
+from s2s_mesh.strict_json import decode_object, encode
+
+from .fleet import Fleet
+
+_WORKERS = 4
+_PAUSE = 0.02  # seconds
+_LOG_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: HTTP status, or 0 where there was no answer.
+        body: the JSON object of the answer, or what stands in its place.
+        milliseconds: from request to answer.
+    """
+
+    status: int
+    body: dict[str, Any]
+    milliseconds: float
+
+    @property
+    def verdict(self) -> str:
+        """In the words of the table."""
+        if self.status == 0:
+            return f"no answer: {self.body['error']}"
+        return "allowed" if 200 <= self.status < 300 else str(self.status)
+
+
+@dataclass
+class Tally:
+    """What became of steady traffic.
+
+    Attributes:
+        calls: how many.
+        failures: one line for each that was not allowed.
+        kids: by calling service, the keys that signed, in order of appearance.
+        milliseconds: of all calls together.
+    """
+
+    calls: int = 0
+    failures: list[str] = field(default_factory=list)
+    kids: dict[str, list[str]] = field(default_factory=dict)
+    milliseconds: float = 0.0
+
+
+def client() -> httpx.AsyncClient:
+    """What the runner calls with: nothing in the environment sends its calls elsewhere."""
+    return httpx.AsyncClient(trust_env=False, timeout=10)
+
+
+class Calls:
+    """Makes calls, and tokens to make them with.
+
+    Args:
+        fleet: whom to call.
+        http: how.
+    """
+
+    def __init__(self, fleet: Fleet, http: httpx.AsyncClient) -> None:
+        self.fleet = fleet
+        self.ids = fleet.ids
+        self._http = http
+
+    async def call(self, method: str, url: str, token: str | None = None) -> Answer:
+        """One call; `token` goes into the Authorization field."""
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        start = time.perf_counter()
+        try:
+            response = await self._http.request(method, url, headers=headers)
+        except httpx.HTTPError as failed:
+            return Answer(0, {"error": type(failed).__name__}, (time.perf_counter() - start) * 1000)
+        milliseconds = (time.perf_counter() - start) * 1000
+        body: Any = None
+        with suppress(ValueError):
+            body = response.json()
+        return Answer(response.status_code, body if isinstance(body, dict) else {}, milliseconds)
+
+    async def settlement(self, *arguments: str) -> Answer:
+        """Run the batch job; it prints status, milliseconds and body."""
+        job = await asyncio.to_thread(self.fleet.run, "settlement", ["settlement.py", *arguments])
+        printed = re.fullmatch(r"(\d+) (\d+) ms (\{.*\})\n", job.stdout)
+        if job.returncode or printed is None:
+            return Answer(0, {"error": job.stderr.strip().rpartition("\n")[2]}, 0)
+        return Answer(int(printed[1]), json.loads(printed[3]), float(printed[2]))
+
+    async def why(self, receiver: str, answer: Answer) -> tuple[str, str]:
+        """The reason and the detail in the receiver's log, found by the id that the answer carries."""
+        if 200 <= answer.status < 300:
+            return "scopes " + " ".join(answer.body.get("scopes", [])), ""
+        request_id = str(answer.body.get("instance", "")).removeprefix("urn:uuid:")
+        deadline = time.monotonic() + _LOG_SECONDS
+        while request_id and time.monotonic() < deadline:
+            refusal = self.fleet.refusal(receiver, request_id)
+            if refusal is not None:
+                return refusal.reason, refusal.detail
+            await asyncio.sleep(0.02)
+        return "not in the receiver's log", ""
+
+    async def documents(self, name: str) -> list[bytes]:
+        """The JWKS of every replica of a service, byte by byte."""
+        urls = [f"{url}/.well-known/jwks.json" for url in self.fleet.replicas[name]]
+        return [answer.content for answer in await asyncio.gather(*map(self._http.get, urls))]
+
+    # -- tokens ----------------------------------------------------------------------------------------
+
+    async def mint(self, name: str, audience: str, *, age: float = 0) -> str:
+        """A genuine token of one service for another, `age` seconds old: what somebody may have stolen."""
+        return await asyncio.to_thread(self._mint, name, self.ids[audience], age)
+
+    def _mint(self, name: str, audience: str, age: float) -> str:
+        with Service.from_env(self.fleet.environment(name)) as service:
+            if not age:
+                return service.token(audience)
+            ring = service.running().load_ring()
+            signer = Signer(service.issuer, life=service.settings.token_life)
+            return signer.mint(ring, TokenKind.SERVICE, audience, None, service.clock() - age)
+
+    # -- traffic ---------------------------------------------------------------------------------------
+
+    async def traffic(self, until: Callable[[Tally], bool], at_most: float) -> Tally:
+        """Have edge change cards, and pay through wallets and ledger, over and over.
+
+        Args:
+            until: ends it.
+            at_most: seconds after which it ends anyway.
+        """
+        tally = Tally()
+        deadline = time.monotonic() + at_most
+        receivers = ("wallets", "ledger")
+        refused_before = sum(map(self.fleet.refusals, receivers))
+
+        async def work(number: int) -> None:
+            method, path, caller = (
+                ("POST", "payments/42", "wallets") if number % 2 else ("PUT", "cards/42", "edge")
+            )
+            while time.monotonic() < deadline and not until(tally):
+                answer = await self.call(method, f"{self.ids['edge']}/{path}")
+                tally.calls += 1
+                tally.milliseconds += answer.milliseconds
+                kid = answer.body.get("kid")
+                if answer.status != 200 or not isinstance(kid, str):
+                    tally.failures.append(f"{method} /{path}: {answer.verdict}")
+                elif kid not in (kids := tally.kids.setdefault(caller, [])):
+                    kids.append(kid)
+                await asyncio.sleep(_PAUSE)
+
+        await asyncio.gather(*map(work, range(_WORKERS)))
+        retried = sum(map(self.fleet.refusals, receivers)) - refused_before - len(tally.failures)
+        tally.failures += ["refused, then retried with a new token"] * max(retried, 0)
+        return tally
+
+
+def tampered(token: str) -> str:
+    """The token with another scope, and its signature as it was."""
+    header, payload, signature = token.split(".")
+    claims = decode_object(b64url_decode(payload.encode()))
+    return f"{header}.{_segment({**claims, 'scope': 'settlements:write'})}.{signature}"
+
+
+def unsigned(token: str) -> tuple[str, str]:
+    """The token with `alg: none`, without its signature and with it."""
+    header, payload, signature = token.split(".")
+    members = decode_object(b64url_decode(header.encode()))
+    start = f"{_segment({**members, 'alg': 'none'})}.{payload}."
+    return start, start + signature
+
+
+def _segment(members: dict[str, Any]) -> str:
+    return b64url_encode(encode(members)).decode()

@@ -1,0 +1,83 @@
+"""What the commands print: JSON, tables, instants. Foreign text is never taken for markup."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Annotated, Any
+
+import typer
+
+AsJSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def print_json(data: Any) -> None:
+    """Print `data` for programs; in ASCII, so that foreign text cannot steer a terminal."""
+    typer.echo(json.dumps(data, indent=2))
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: drawn on a terminal, plain aligned columns elsewhere."""
+    if sys.stdout.isatty():
+        _draw(heads, rows)
+        return
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _draw(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    for head in heads:
+        table.add_column(Text(head), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def stamp(at: float) -> str:
+    """An instant for programs: `2026-11-22T00:12:03Z`."""
+    return _utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(at: float, now: float) -> str:
+    """An instant for people: `2026-11-22 00:12:03 UTC (in 29 d 23 h)`."""
+    return f"{instant(at)} ({relative(at, now)})"
+
+
+def instant(at: float) -> str:
+    """`2026-11-22 00:12:03 UTC`."""
+    return f"{_utc(at):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def relative(at: float, now: float) -> str:
+    """`in 1 min 40 s`, `3 s ago`, or `now`."""
+    seconds = round(at - now)
+    if seconds == 0:
+        return "now"
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
+
+
+def duration(seconds: float) -> str:
+    """`1 min 40 s`: the two largest units."""
+    rest = round(seconds)
+    parts = []
+    for unit, size in _UNITS:
+        count, rest = divmod(rest, size)
+        parts.append((count, unit))
+    while len(parts) > 1 and parts[0][0] == 0:
+        del parts[0]
+    shown = [f"{count} {unit}" for count, unit in parts[:2] if count]
+    return " ".join(shown) or "0 s"
+
+
+def _utc(at: float) -> datetime:
+    return datetime.fromtimestamp(at, timezone.utc)

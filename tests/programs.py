@@ -1,0 +1,75 @@
+"""Real processes and real HTTP servers for tests."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from .servers import free_port, wait_until
+
+_PATIENCE = 60.0  # seconds; a loaded machine starts processes slowly
+
+
+class Program:
+    """One program in a process of its own.
+
+    Args:
+        command: what to run.
+        environment: all of its environment.
+        folder: where it runs, and where its output is kept.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self._command = command
+        self._environment = environment
+        self._folder = folder
+
+    @contextmanager
+    def until_answering(self, url: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run it for the length of the block, which begins once `url` answers 200."""
+        with (self._folder / f"output-{free_port()}").open("w+b") as output:
+            process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                cwd=self._folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                wait_until(lambda: _answers(url, process), timeout=_PATIENCE, what=f"{url} to answer")
+                output.seek(0)
+                assert process.poll() is None, output.read().decode()
+                yield process
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=_PATIENCE)
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether `url` answers 200, or the process has ended."""
+    try:
+        return process.poll() is not None or httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def http_server(app: Any, port: int) -> Iterator[None]:
+    """Serve an ASGI application with uvicorn, in a thread, for the length of the block."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, timeout=_PATIENCE, what="uvicorn to start")
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

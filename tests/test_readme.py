@@ -1,0 +1,212 @@
+"""What the README and the docs show is what the program does: every snippet in them is executed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from s2s_mesh import Service, TrustConfig
+from s2s_mesh.store import generate_key_encryption_key
+from s2s_mesh.wellknown import JWKS
+
+from .programs import Program, http_server
+from .servers import free_port
+
+ROOT = Path(__file__).parents[1]
+CALLS = 5000
+
+
+def snippets(path: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
+
+
+class Walk:
+    """The README's three steps, done in an empty folder, with loopback names for the two services."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.edge, self.wallets = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        trust = self.localised(snippets("README.md", "toml")[0])
+        trust = trust.replace("version = 1\n", "version = 1\n[defaults]\nallow_loopback_http = true\n")
+        self.trust = folder / "trust.toml"
+        self.trust.write_text(trust)
+        for code in snippets("README.md", "python"):
+            name = code.splitlines()[0].removeprefix("# ")
+            (folder / name).write_text(self.localised(code))
+
+    def localised(self, text: str) -> str:
+        return text.replace("https://edge.example.com", self.edge).replace(
+            "https://wallets.example.com", self.wallets
+        )
+
+    def environment(self, issuer: str) -> Mapping[str, str]:
+        return {
+            **os.environ,
+            "S2S_MESH_ISSUER": issuer,
+            "S2S_MESH_TRUST_FILE": str(self.trust),
+            "S2S_MESH_KEY_STORE": f"file://{self.folder}/{issuer[-5:]}",
+            "S2S_MESH_KEY_ENCRYPTION_KEY": generate_key_encryption_key(),
+            "PYTHONPATH": str(ROOT),
+        }
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Walk:
+    return Walk(tmp_path)
+
+
+def test_the_example_file_is_a_good_trust_file() -> None:
+    """The README's trust.toml is accepted without a warning."""
+    trust = TrustConfig.parse(snippets("README.md", "toml")[0])
+    assert list(trust.pairs) == [("https://edge.example.com", "https://wallets.example.com")]
+    assert trust.warnings == ()
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    """`make` targets are in the Makefile, and `s2s-mesh init` is a command with that option."""
+    commands = [
+        line[2:].split("#")[0].strip()
+        for block in snippets("README.md", "console")
+        for line in block.splitlines()
+    ]
+    assert "make demo" in commands
+    assert "make test" in commands
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for command in commands:
+        program, argument, *rest = shlex.split(command)
+        if program == "make":
+            assert argument in targets
+        elif program == "s2s-mesh":
+            taught = subprocess.run(
+                [sys.executable, "-m", "s2s_mesh", argument, "--help"],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert all(option in taught.stdout for option in rest if option.startswith("--"))
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    """No dead link."""
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_readmes_app_and_caller_run_as_printed(walk: Walk) -> None:
+    """Copied as they stand, they start, and the call is answered with the caller's name."""
+    with ExitStack() as stack:
+        published = [sys.executable, "-m", "s2s_mesh", "serve", "--port", walk.edge.rpartition(":")[2]]
+        edge = walk.environment(walk.edge)
+        stack.enter_context(Program(published, edge, walk.folder).until_answering(walk.edge + JWKS))
+        server = [sys.executable, "-m", "uvicorn", "app:app", "--port", walk.wallets.rpartition(":")[2]]
+        stack.enter_context(
+            Program(server, walk.environment(walk.wallets), walk.folder).until_answering(walk.wallets + JWKS)
+        )
+        # a job that serves nothing signs with keys that every replica has, in the fast profile after 0.5 s
+        fast = {**edge, "S2S_MESH_ROTATION": "fast-for-tests"}
+        for _ in range(20):
+            called = subprocess.run(
+                [sys.executable, "caller.py"],
+                cwd=walk.folder,
+                env=fast,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            if called.returncode == 0:
+                break
+        assert called.stdout == f"200 {{'caller': '{walk.edge}'}}\n", called.stderr
+
+
+class CountingJWKS:
+    """Serves an issuer's documents and counts who asks for its keys."""
+
+    def __init__(self, service: Service) -> None:
+        self.app = Starlette(routes=service.routes, lifespan=service.lifespan)
+        self.fetches = 0
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        self.fetches += scope.get("path") == JWKS
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture
+def caller(walk: Walk) -> Iterator[tuple[Service, CountingJWKS]]:
+    service = Service(issuer=walk.edge, trust=walk.trust, key_store="memory://")
+    counting = CountingJWKS(service)
+    with http_server(counting, int(walk.edge.rpartition(":")[2])):
+        yield service, counting
+
+
+def test_two_workers_answer_five_thousand_calls_with_one_fetch_each(
+    walk: Walk, caller: tuple[Service, CountingJWKS]
+) -> None:
+    """The README app under `uvicorn --workers 2`: no call fails, each worker fetches the caller's keys once."""
+    service, counting = caller
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "app:app",
+        "--workers",
+        "2",
+        "--log-level",
+        "warning",
+        "--port",
+    ]
+    port = walk.wallets.rpartition(":")[2]
+    program = Program([*command, port], walk.environment(walk.wallets), walk.folder)
+    with program.until_answering(walk.wallets + JWKS):
+        statuses = asyncio.run(_put_many(service, walk.wallets))
+    assert statuses == {200: CALLS}
+    assert counting.fetches == 2
+
+
+async def _put_many(service: Service, wallets: str) -> dict[int, int]:
+    statuses: dict[int, int] = {}
+    numbers = iter(range(CALLS))
+    limits = httpx.Limits(max_connections=16)
+    async with httpx.AsyncClient(auth=service.auth(wallets), limits=limits, timeout=30) as http:
+
+        async def work() -> None:
+            for number in numbers:
+                answer = await http.put(f"{wallets}/wallets/{number}/card", json={"limit": number})
+                statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+
+        await asyncio.gather(*(work() for _ in range(16)))
+    return statuses
+
+
+def test_the_acl_line_of_the_docs_is_for_one_issuers_names_only() -> None:
+    """docs/operations.md: keys and channels of that issuer, commands one by one."""
+    (line,) = snippets("docs/operations.md", "text")
+    rules = line.split()
+    issuer = "{https://wallets.example.com}"
+    assert [rule for rule in rules if rule[0] in "~&"] == [f"~s2s-mesh:{issuer}:*", f"&s2s-mesh:{issuer}:*"]
+    assert "-@all" in rules
+    assert "+@all" not in rules
+
+
+def test_every_environment_variable_is_documented() -> None:
+    """What the settings read is what docs/operations.md lists."""
+    source = (ROOT / "s2s_mesh/settings.py").read_text()
+    names = {f"S2S_MESH_{name}" for name in re.findall(r'^        \("([A-Z_]+)", "', source, re.MULTILINE)}
+    names |= set(re.findall(r'environ\.get\("(S2S_MESH_[A-Z_]+)"', source))
+    listed = set(
+        re.findall(r"^\| `(S2S_MESH_[A-Z_]+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    )
+    assert names | {"S2S_MESH_KEY_STORE"} == listed
+    assert json.dumps(sorted(listed))
