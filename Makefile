@@ -19,7 +19,7 @@ test: $(VENV)/.test ## lint, types, all tests, coverage
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/python tests/coverage_report.py
+	$(BIN)/python -m tests.coverage_report
 
 lint: $(VENV)/.test ## format, lint, types
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

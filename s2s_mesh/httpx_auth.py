@@ -95,20 +95,19 @@ class MeshAuth(httpx.Auth):
             KeyStoreError: no key to sign with.
         """
         if not any(destination.holds(request.url) for destination in self._destinations):
+            shown = request.url.copy_with(userinfo=b"", query=None)
             raise ConfigError(
-                f"this auth is for {self._audience}; a request to {request.url.copy_with(query=None)} would "
+                f"this auth is for {self._audience}; a request to {shown} would "
                 "carry its token elsewhere. Use service.auth() of the other audience, or name it in origins"
             )
         request.headers["authorization"] = f"Bearer {self._token()}"
         response = yield request
-        if (
-            response.status_code == 401
-            and _INVALID_TOKEN.search(response.headers.get("www-authenticate", ""))
-            and isinstance(request.stream, httpx.ByteStream)
-        ):
+        challenge = response.headers.get("www-authenticate", "")
+        if response.status_code == 401 and _INVALID_TOKEN.search(challenge):
             self._tokens.forget_token(self._audience, scopes=self._scopes)
-            request.headers["authorization"] = f"Bearer {self._token()}"
-            yield request
+            if isinstance(request.stream, httpx.ByteStream):
+                request.headers["authorization"] = f"Bearer {self._token()}"
+                yield request
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Load the ring if there is none, then `auth_flow`."""

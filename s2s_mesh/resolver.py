@@ -124,7 +124,8 @@ class KeyResolver:
         """Whether a new attempt of this kind may start now; a clock that went back forbids nothing."""
         known = self._issuers.get(issuer, _NOTHING)
         if why is Why.UNKNOWN_KID:
-            return _passed(known.unknown_kid_tried_at, known.unknown_kid_pause, now)
+            pause = max(known.unknown_kid_pause, self.limits.unknown_kid)
+            return _passed(known.unknown_kid_tried_at, pause, now)
         if why is Why.COLD:
             return _passed(known.tried_at, self.limits.retry, now)
         return now >= self.refresh_due(issuer, now)
@@ -184,9 +185,7 @@ class KeyResolver:
             stale_until=now + fresh + self.limits.stale_grace,
             refresh_at=now + fresh * (self.limits.refresh_share - _MAX_JITTER * jitter),
             # a set that brought a new key shows that asking was right
-            unknown_kid_pause=known.unknown_kid_pause
-            if keys.keys() <= known.keys.keys()
-            else self.limits.unknown_kid,
+            unknown_kid_pause=known.unknown_kid_pause if keys.keys() <= known.keys.keys() else 0,
             failures=0,
             last_error="",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import settings as settings_
 from .asgi import MeshMiddleware, answer_document
 from .claims import check_scopes
+from .clock import now
 from .drivers import drive, drive_async
 from .errors import KeyStoreError
 from .httpx_auth import MeshAuth
@@ -31,11 +31,6 @@ from .signer import TokenKind
 from .store import KeyStore
 from .trust import TrustConfig
 from .wellknown import DOCUMENTS, WellKnown
-
-
-def now() -> float:
-    """The one clock: Unix seconds. A function, because a captured `time.time` escapes a frozen clock."""
-    return time.time()
 
 
 class Service:

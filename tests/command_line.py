@@ -140,6 +140,6 @@ class Server:
 
 
 def make_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal in `folder`; this process works there too, and hears no log through the root logger."""
+    """A terminal in `folder`; this process works there too."""
     monkeypatch.chdir(folder)
     return Terminal(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -238,6 +239,14 @@ def resets(peer: Peer, connection: socket.socket) -> None:
 
 
 # -- issuers that work ------------------------------------------------------------------------------------
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Poll on the event loop until the condition holds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""Bad configuration: one clear paragraph that names the variable, exit code 2, and never a key made over it."""
+"""Bad configuration: a clear paragraph that names the variable, exit code 2, and never a key made over it."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_mint(with_ring: Terminal, clock: Clock) -> None:
     result = with_ring.call(*MINT)
     assert (result.exit_code, result.stderr, result.stdout.count("\n")) == (0, "", 1)
     principal = receiver(with_ring).verify(result.stdout.strip())
-    assert (principal.issuer, principal.scopes) == (ISSUER, {"cards:read", "cards:write"})
+    assert (principal.issuer, principal.scopes) == (ISSUER, frozenset({"cards:read", "cards:write"}))
     assert clock.slept == []
 
 

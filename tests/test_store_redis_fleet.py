@@ -140,9 +140,9 @@ def test_without_replicas_nobody_waits(issuer: str, caplog: pytest.LogCaptureFix
     """A server without replicas is not asked for acknowledgements."""
     with RedisServer() as alone, closing(open_store(alone.url, issuer=issuer)) as store:
         started = time.monotonic()
-        for number in range(10):
+        for number in range(20):
             store.swap(b"%d" % number if number else None, b"%d" % (number + 1))
-        assert time.monotonic() - started < 3  # ten times half a second otherwise
+        assert time.monotonic() - started < 8  # twenty times half a second otherwise
     assert not caplog.records
 
 
@@ -208,10 +208,10 @@ def test_a_failover_keeps_the_document(issuer: str) -> None:
         wait_until(lambda: heard == ["resubscribed"])
         setup.primary.kill()
 
-        wait_until(reached(lambda: store.swap(b"first", b"second")), timeout=20, what="failover")
+        wait_until(reached(lambda: store.swap(b"first", b"second")), timeout=30, what="failover")
         assert store.load() == b"second"
         assert b"second" in setup.replica.command("GET", f"s2s-mesh:{{{issuer}}}:ring")
-        wait_until(lambda: heard == ["resubscribed"] * 2, timeout=20)
+        wait_until(lambda: heard == ["resubscribed"] * 2, timeout=30)
         stop()
 
 
@@ -290,7 +290,7 @@ def test_a_cluster_that_lost_the_slot_is_unreachable(issuer: str) -> None:
             store.load()
         assert refusal.value.reason is StoreReason.UNREACHABLE
         holder.resume()
-        wait_until(reached(store.load), timeout=20, what="the cluster is whole again")
+        wait_until(reached(store.load), timeout=30, what="the cluster is whole again")
         assert store.load() == b"first"
 
 
@@ -304,4 +304,4 @@ def test_a_frozen_cluster_fails_in_bounded_time(issuer: str) -> None:
         with pytest.raises(KeyStoreError) as refusal:
             store.load()
         assert refusal.value.reason is StoreReason.UNREACHABLE
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 12

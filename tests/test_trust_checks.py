@@ -132,7 +132,13 @@ def test_problems(old: str, new: str, words: str) -> None:
             "allow_plain_http = true",
             "allow_plain_http: without effect: no jwks_uri with http is set",
         ),
+        (
+            SETTING,
+            'jwks_uri = "https://edge.internal/keys"\nallow_plain_http = true',
+            "allow_plain_http: without effect: no jwks_uri with http is set",
+        ),
         (SETTING, 'ca_file = "ca.pem"', None),
+        (SETTING, 'ca_file = "ca.pem"\njwks_uri = "https://edge.internal/keys"', None),
         (
             SETTING,
             'ca_file = "ca.pem"\njwks_file = "k.json"',

@@ -192,6 +192,37 @@ def test_shape(old: str, new: str, expected: str) -> None:
     assert any(expected in line for line in lines), lines
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("[defaults]\n", "defaults = 3\n#", "defaults: found the integer 3; expected a table"),
+        (
+            '["cards:read"]',
+            "3",
+            "allow[0].scopes (row at line 6): found the integer 3; expected an array of texts",
+        ),
+        (
+            "version = 1",
+            "version = 1\nqqq = 1",
+            "qqq: found an unknown member; expected txn or user_issuers",
+        ),
+    ],
+)
+def test_no_suggestion_without_reason(old: str, new: str, line: str) -> None:
+    """Where nothing is near, nothing is suggested."""
+    text = GOOD.replace(old, new, 1).replace('#leeway = "30s"', "#")
+    assert line in problems(text)
+
+
+@pytest.mark.parametrize("flag", ["", "allow_loopback_http = false", 'allow_loopback_http = "true"'])
+def test_loopback_needs_the_flag(flag: str) -> None:
+    """Only `true`, and only in [defaults], opens loopback."""
+    text = GOOD.replace("https://edge.example.com", "http://127.0.0.1:8101")
+    lines = problems(text.replace('leeway = "30s"', flag))
+    assert "plain http on loopback needs allow_loopback_http = true" in lines[-1]
+    TrustConfig.parse(text.replace('leeway = "30s"', "allow_loopback_http = true"))
+
+
 def test_all_at_once() -> None:
     """Mistakes of shape, of values and between rows are told together, in good rows beside bad ones too."""
     text = GOOD.replace('"30s"', '"1h"').replace('"/wallets"', '"wallets"') + (
@@ -212,3 +243,5 @@ def test_a_wrong_line_is_never_told() -> None:
     inside = GOOD.replace("scopes = [", 'x = """\n[[allow]]\n"""\nscopes = [', 1)
     (line,) = problems(inside)
     assert line.startswith("allow[0].x: found an unknown member")
+    (line, _) = problems('version = 1\nallow = 3\nx = """\n[[allow]]\n"""\n')
+    assert line.startswith("allow: found the integer 3")

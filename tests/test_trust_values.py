@@ -114,6 +114,32 @@ def test_hostile_urls(check: Check, url: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/a b", "without spaces"),
+        ("/a\tb", "without spaces"),
+        ("/caf\u00e9", "printable ASCII"),
+        ("/a\\b", "backslash"),
+        ("/a#b", "a fragment or a wildcard"),
+        ("/*", "a fragment or a wildcard"),
+        ("/".ljust(513 - len("https://keys.example.com"), "a"), "at most 512"),
+    ],
+)
+@pytest.mark.parametrize("check", [values.user_issuer, values.jwks_uri])
+def test_hostile_paths(check: Check, path: str, words: str) -> None:
+    """A URL is clean behind its host, too, and at most 512 characters long."""
+    check("https://keys.example.com/a-z_~!$&'()+,;=:@%20".ljust(512, "a"), False)
+    with pytest.raises(Unfit, match=words):
+        check("https://keys.example.com" + path, False)
+
+
+def test_no_suggestion_without_reason() -> None:
+    """What is not a bare number does not become a duration by adding a letter."""
+    with pytest.raises(Unfit, match=r'"1h"$'):
+        LEEWAY("30 s", False)
+
+
+@pytest.mark.parametrize(
     ("check", "text", "words"),
     [
         (values.service_id, "https://wallets.example.com/", "no trailing slash: https://wallets.example.com"),

@@ -54,6 +54,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 async def _demo(options: argparse.Namespace) -> int:
+    from runner import DemoError
     from runner.calls import Calls, client
     from runner.fleet import Fleet
     from runner.rows import rows
@@ -64,6 +65,7 @@ async def _demo(options: argparse.Namespace) -> int:
     people = sys.stderr if options.json else sys.stdout
     table = rows(quick=options.quick)
     fleet = Fleet(os.environ)
+    keep_logs = False
     try:
         with Show(table, people) as show:
             await fleet.start(show.say)
@@ -81,11 +83,15 @@ async def _demo(options: argparse.Namespace) -> int:
             options.svg.write_text(as_svg(table, seconds), encoding="utf-8")
         if options.keep:
             await _keep(fleet, lambda text: print(text, file=people, flush=True))
+    except DemoError:
+        keep_logs = any(fleet.directory.glob("*.log"))
+        raise
     finally:
         problems = details(table)
-        for problem in [*problems, f"logs: {fleet.directory}"] if problems else []:
+        keep_logs = keep_logs or bool(problems)
+        for problem in [*problems, f"logs: {fleet.directory}"] if keep_logs else []:
             print(problem, file=sys.stderr)
-        fleet.stop(keep_logs=bool(problems))
+        fleet.stop(keep_logs=keep_logs)
     return 0 if all(row.good for row in table) else 1
 
 

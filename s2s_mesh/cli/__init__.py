@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import sys
 from typing import NoReturn
 
@@ -22,29 +21,17 @@ def main() -> NoReturn:
     if missing:
         sys.exit(_say(f"{missing[0]} is missing; run: pip install 's2s-mesh[cli]'", code=2))
     # Warnings only: what is logged as an error is also raised, and then said once. Servers log more.
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    logging.getLogger().handlers[0].addFilter(lambda record: record.levelno < logging.ERROR)
-    code: str | int | None = 0
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno < logging.ERROR)
+    logging.basicConfig(handlers=[handler], format="%(levelname)s: %(message)s")
     try:
         from .app import app
 
-        app(prog_name="s2s-mesh")
-    except SystemExit as end:
-        code = end.code
+        sys.exit(app(prog_name="s2s-mesh"))
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        sys.exit(INTERRUPTED)
     except OSError as error:  # of --help and the like; commands explain theirs
-        code = _say(f"Error: {error}", code=2)
-    _let_go_of_output()
-    sys.exit(code)
-
-
-def _let_go_of_output() -> None:
-    """Forget what could not be written, or the interpreter tries once more at exit, and complains."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_say(f"Error: {error}", code=2))
 
 
 def _say(text: str, *, code: int) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..clock import now
 from ..errors import ConfigError, StoreReason
 
 if TYPE_CHECKING:
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 # What the passing of time or a restarted server mends; a service waits for it. Everything else is a mistake.
 PASSING = frozenset({StoreReason.UNREACHABLE, StoreReason.CONFLICT})
-
-
-def now() -> float:
-    """Unix seconds; `service.now`, without importing the frameworks that a service talks to."""
-    return time.time()
 
 
 def optional_trust(environ: Mapping[str, str]) -> dict[str, Any]:

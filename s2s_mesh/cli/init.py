@@ -104,13 +104,14 @@ def _starter(trust_file: Path, issuer: str | None) -> str:
     """
     from ..identity import ServiceId
 
-    caller, defaults = "https://edge.example.com", "# [defaults]"
+    callers, defaults = ("https://edge.example.com", "https://wallets.example.com"), "# [defaults]"
     audience = issuer or "https://wallets.example.com"
     try:
         own = ServiceId.parse(audience, allow_loopback_http=True)
     except ConfigError as error:
         raise ConfigError(f"--issuer: {error}") from None
     if own.startswith("http:"):
-        caller = "http://127.0.0.1:8101"
+        callers = ("http://127.0.0.1:8101", "http://127.0.0.1:8102")
         defaults = "[defaults]\nallow_loopback_http = true  # for services on this one machine, without TLS"
+    caller = next(caller for caller in callers if caller != own)
     return _STARTER.format(path=trust_file, caller=caller, audience=own, defaults=defaults)

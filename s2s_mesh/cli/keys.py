@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .environment import key_manager, load_settings, now
+from ..clock import now
+from .environment import key_manager, load_settings
 from .output import AsJSON, moment, print_json, print_table, stamp
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..clock import now
 from ..errors import ConfigError, TokenRejected
-from .environment import key_manager, load_settings, now
+from .environment import key_manager, load_settings
 from .output import AsJSON, duration, instant, print_json, print_table, relative, stamp
 
 if TYPE_CHECKING:
@@ -131,7 +132,11 @@ def inspect(
         return
     typer.echo("NOT VERIFIED: anybody can write such a token; only a receiver checks the signature\n")
     rows = [("header", name, json.dumps(value), "") for name, value in header.items()]
-    rows += [("claims", name, json.dumps(value), _words(claims, name, at)) for name, value in claims.items()]
+    rows += [
+        # JSON's escapes for the name as well: it may hold whatever steers a terminal
+        ("claims", json.dumps(name)[1:-1], json.dumps(value), _words(claims, name, at))
+        for name, value in claims.items()
+    ]
     print_table(("part", "member", "value", "meaning"), rows)
 
 

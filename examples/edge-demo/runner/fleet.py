@@ -30,7 +30,7 @@ REPLICAS = {"edge": 2, "wallets": 2, "ledger": 1, "settlement": 1, "intruder": 1
 CLI = [sys.executable, "-c", "from s2s_mesh.cli import main; main()"]
 _READY = re.compile(r"http://127\.0\.0\.1:(\d+) (?:ready|\(Press)")
 _REFUSED = re.compile(r"\brefused \S+ \S+: \w+: ")
-_START_SECONDS = 45.0
+_START_SECONDS = 90.0
 # what would change the services behind our back
 _NOT_INHERITED = re.compile(r"S2S_MESH_|REDIS_URL$|UVICORN_|WEB_CONCURRENCY$|\w+_PROXY$", re.IGNORECASE)
 

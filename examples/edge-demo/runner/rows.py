@@ -88,9 +88,23 @@ def _all() -> list[Row]:
         Row("alg-none", card, "edge's token, alg: none", "401", _unsigned),
         Row("expired-token", card, "edge's token, a minute old", "401", _expired),
         Row("identical-jwks", keys, "this runner", "identical", _same_keys),
-        Row("rotation", "both, while keys rotate", "edge and wallets", "0 failed", _rotate, slow=True),
-        Row("redis-killed", "both, Redis down", "edge and wallets", "0 failed", _redis_down, slow=True),
-        Row("redis-back", "both, Redis back", "edge and wallets", "0 failed", _redis_back, slow=True),
+        Row("rotation", "cards and entries, keys rotate", "edge and wallets", "0 failed", _rotate, slow=True),
+        Row(
+            "redis-killed",
+            "cards and entries, Redis down",
+            "edge and wallets",
+            "0 failed",
+            _redis_down,
+            slow=True,
+        ),
+        Row(
+            "redis-back",
+            "cards and entries, Redis back",
+            "edge and wallets",
+            "0 failed",
+            _redis_back,
+            slow=True,
+        ),
     ]
 
 
@@ -207,14 +221,14 @@ async def _rotate(calls: Calls) -> Outcome:
 
 async def _redis_down(calls: Calls) -> Outcome:
     await calls.fleet.store.down()
-    tally = await calls.traffic(lambda _: False, at_most=5)
+    tally = await calls.traffic(lambda _: False, at_most=4)
     return _tallied(tally, calls.fleet.store.went)
 
 
 async def _redis_back(calls: Calls) -> Outcome:
     fleet = calls.fleet
     issuers = [fleet.ids[name] for name in ("edge", "wallets")]
-    traffic = asyncio.ensure_future(calls.traffic(lambda _: False, at_most=4))
+    traffic = asyncio.ensure_future(calls.traffic(lambda _: False, at_most=3))
     await fleet.store.up()
     tally = await traffic
     held = await asyncio.to_thread(lambda: all(fleet.store.holds_any([issuer]) for issuer in issuers))
