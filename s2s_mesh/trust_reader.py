@@ -122,6 +122,7 @@ class _Reader:
     def __init__(self, report: Report, loopback: bool) -> None:
         self._report = report
         self._loopback = loopback
+        self._passed: set[tuple[object, str]] = set()
 
     def read(self, kind: mi.Type, value: object, path: str) -> Any:
         """Return the value in its typed form, or UNSET once its problems are reported."""
@@ -184,9 +185,9 @@ class _Reader:
         tables = {}
         for name, table in value.items():
             where = member_path(path, name)
-            key = self._text(_Meta(kind.key_type), name, where)
+            self._text(_Meta(kind.key_type), name, where)
             got = self.read(kind.value_type, table, where)
-            if key is not UNSET and got is not UNSET:
+            if got is not UNSET:
                 tables[name] = got
         return tables
 
@@ -217,10 +218,14 @@ class _Reader:
             if type(value) is int and "number" in meta.extra and 0 <= value < 10**6:
                 hint = f"; did you mean {shown(meta.extra['number'].format(value))}?"
             return self._unfit(path, value, f"expected {meta.expected}{hint}")
-        try:
-            meta.extra["check"](value, self._loopback)
-        except Unfit as error:
-            return self._unfit(path, value, str(error))
+        check = meta.extra["check"]
+        # the same ids and scopes appear on row after row
+        if (check, value) not in self._passed:
+            try:
+                check(value, self._loopback)
+            except Unfit as error:
+                return self._unfit(path, value, str(error))
+            self._passed.add((check, value))
         return value
 
     def _unfit(self, path: str, value: object, expected: str) -> Any:

@@ -181,11 +181,8 @@ def _check_url(text: str, loopback: bool, expected: str) -> None:
     url = _URL.fullmatch(text)
     if url is None:
         raise Unfit(f"{expected}: the scheme must be https")
-    authority = url.group(1)
-    if "@" in authority:
-        raise Unfit(f"{expected}: user info is not allowed")
     try:
-        ServiceId.parse(f"https://{authority}")
+        ServiceId.parse(f"https://{url[1]}")
     except ConfigError as error:
         raise Unfit(f"{expected}: {_reason(error)}") from None
     _check_address(text, loopback)

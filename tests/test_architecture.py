@@ -179,7 +179,9 @@ def test_this_test_sees_imports(tmp_path: Path) -> None:
     assert list(imported(path, package=[])) == [
         *("os.path", "httpx", "s2s_mesh.store.sealed", "s2s_mesh.store", "socket", "s2s_mesh.keys")
     ]
-    path.write_text("from . import sealed, open_store\nfrom .. import jws, __version__\nfrom ..keys import SigningKey\n")
+    path.write_text(
+        "from . import sealed, open_store\nfrom .. import jws, __version__\nfrom ..keys import SigningKey\n"
+    )
     assert list(imported(path, package=["s2s_mesh", "store"])) == [
         *("s2s_mesh.store.sealed", "s2s_mesh.store", "s2s_mesh.jws", "s2s_mesh", "s2s_mesh.keys")
     ]

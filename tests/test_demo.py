@@ -96,7 +96,7 @@ def need_a_server_program() -> None:
 
 
 def test_every_row_is_as_expected(tmp_path: Path) -> None:
-    """With a Valkey of its own, every row of the issue is there and as expected, and nothing is left behind."""
+    """With a Valkey of its own, all rows of the issue are as expected, and nothing is left behind."""
     need_a_server_program()
     picture = tmp_path / "demo.svg"
     with demo(tmp_path, "--json", "--svg", str(picture)) as process:

@@ -173,7 +173,7 @@ def test_a_wait_ends(
     with pytest.raises(JWKSUnavailable, match="not been fetched yet"):
         drive_it(wallets.flow(), wallets)
     assert time.monotonic() - started < 4
-    assert len(edge.asked) == 1
+    wait_until(lambda: edge.asked)
     edge.release()
     wait_until(lambda: wallets.resolver.has_keys(EDGE, NOW))
     assert drive_it(wallets.flow(), wallets).issuer == EDGE

@@ -38,7 +38,12 @@ def loaded_after(program: str) -> set[str]:
     """The top-level modules that a fresh interpreter holds after running a program."""
     program += "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT.parent, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        cwd=ROOT.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return set(done.stdout.split())
 

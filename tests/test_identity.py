@@ -33,7 +33,9 @@ def problem(text: Any, **options: Any) -> str | None:
         pytest.param(f"{NAME}/...", NAME, "/...", id="three dots are a name"),
         pytest.param("https://xn--80ak6aa92e.com", "https://xn--80ak6aa92e.com", "", id="punycode"),
         pytest.param("https://wallets", "https://wallets", "", id="one label"),
-        pytest.param(f"https://{'a' * 63}.{'b' * 63}", f"https://{'a' * 63}.{'b' * 63}", "", id="long labels"),
+        pytest.param(
+            f"https://{'a' * 63}.{'b' * 63}", f"https://{'a' * 63}.{'b' * 63}", "", id="long labels"
+        ),
         pytest.param("https://1password.3com", "https://1password.3com", "", id="digits in labels"),
         pytest.param("https://10.0.0.5", "https://10.0.0.5", "", id="IPv4"),
         pytest.param("https://[2001:db8::5]", "https://[2001:db8::5]", "", id="IPv6"),
@@ -133,7 +135,9 @@ def test_service_ids(text: str, origin: str, path: str) -> None:
         pytest.param("https://[::ffff:127.0.0.1]", "disguised IP", id="IPv4 as IPv6, dotted"),
         # the port
         pytest.param(f"{NAME}:443", f"leave the default port out: {NAME}", id="default port"),
-        pytest.param("https://[::443]:443", "leave the default port out: https://[::443]", id="default port, IPv6"),
+        pytest.param(
+            "https://[::443]:443", "leave the default port out: https://[::443]", id="default port, IPv6"
+        ),
         pytest.param(f"{NAME}:0443", "not a port number", id="leading zero"),
         pytest.param(f"{NAME}:0", "not a port number", id="port 0"),
         pytest.param(f"{NAME}:65536", "not a port number", id="port 65536"),
@@ -173,10 +177,14 @@ def test_one_spelling_of_a_service_id(text: Any, why: str | None) -> None:
         pytest.param("http://localhost:8001/a", True, None, id="localhost"),
         pytest.param("https://127.0.0.1:8001", True, None, id="https"),
         pytest.param("http://127.0.0.1:443", True, None, id="the default port of https"),
-        pytest.param("http://127.0.0.1:8001", False, "needs allow_loopback_http = true", id="not switched on"),
+        pytest.param(
+            "http://127.0.0.1:8001", False, "needs allow_loopback_http = true", id="not switched on"
+        ),
         pytest.param("http://127.0.0.2:8001", True, "the scheme must be https", id="other loopback address"),
         pytest.param("http://10.0.0.5:8001", True, "the scheme must be https", id="private address"),
-        pytest.param("http://localhost.evil.example", True, "the scheme must be https", id="localhost as a label"),
+        pytest.param(
+            "http://localhost.evil.example", True, "the scheme must be https", id="localhost as a label"
+        ),
         pytest.param("http://127.0.0.1:80", True, "leave the default port out", id="default port of http"),
         pytest.param("http://127.1:8001", True, "disguised IP", id="short address"),
         pytest.param("ftp://127.0.0.1:8001", True, "the scheme must be https", id="ftp"),

@@ -107,6 +107,12 @@ methods = ["GET"]
 
 [[route]]
 audience = "{WALLETS}"
+path = "/read"
+methods = ["POST"]
+scopes = ["cards:write"]
+
+[[route]]
+audience = "{WALLETS}"
 path = "/open"
 methods = ["GET"]
 scopes = ["cards:admin"]
@@ -145,6 +151,8 @@ ROUTE_ROWS: list[tuple[str, str, str, bytes, int, Reason | None]] = [
         R.MISSING_SCOPE,
     ),
     ("a scope that nobody has, on a path that is public", "GET", "/open", GOOD, 200, None),
+    ("a scope that only the trust file asks for", "POST", "/read", AS_LEDGER, 403, R.MISSING_SCOPE),
+    ("the same, granted", "POST", "/read", GOOD, 200, None),
     ("an unmapped method", "GET", "/wallets/42/card", GOOD, 403, R.NO_ROUTE_RULE),
     ("an unmapped path", "GET", "/write", GOOD, 403, R.NO_ROUTE_RULE),
     ("a trailing slash", "GET", "/read/", GOOD, 403, R.NO_ROUTE_RULE),

@@ -98,12 +98,22 @@ def test_a_set_never_changes() -> None:
     [
         pytest.param(document(jwk()), [FIRST.kid], [], id="one key"),
         pytest.param(document(jwk(), jwk(SECOND)), [FIRST.kid, SECOND.kid], [], id="two keys"),
-        pytest.param(document(jwk(), issuer="https://x.example", spiffe_sequence=1), [FIRST.kid], [], id="more members"),
+        pytest.param(
+            document(jwk(), issuer="https://x.example", spiffe_sequence=1), [FIRST.kid], [], id="more members"
+        ),
         pytest.param(document(jwk(), jwk()), [FIRST.kid], [], id="the same key twice"),
-        pytest.param(document(jwk(), jwk(x5c=["MII"])), [FIRST.kid], [], id="the same key, differently adorned"),
-        pytest.param(document(jwk(), jwk(kid="other")), [FIRST.kid, "other"], [], id="the same key under two kids"),
-        pytest.param(document({}, jwk()), [FIRST.kid], ["keys[0]: kid is missing"], id="an empty object beside"),
-        pytest.param(document(jwk(), jwk(SECOND, use="enc")), [FIRST.kid], ["keys[1]: use is not sig"], id="use enc"),
+        pytest.param(
+            document(jwk(), jwk(x5c=["MII"])), [FIRST.kid], [], id="the same key, differently adorned"
+        ),
+        pytest.param(
+            document(jwk(), jwk(kid="other")), [FIRST.kid, "other"], [], id="the same key under two kids"
+        ),
+        pytest.param(
+            document({}, jwk()), [FIRST.kid], ["keys[0]: kid is missing"], id="an empty object beside"
+        ),
+        pytest.param(
+            document(jwk(), jwk(SECOND, use="enc")), [FIRST.kid], ["keys[1]: use is not sig"], id="use enc"
+        ),
         pytest.param(
             document(jwk(), jwk(SECOND, kid=FIRST.kid, use="enc")),
             [FIRST.kid],
@@ -118,7 +128,9 @@ def test_a_set_never_changes() -> None:
         ),
         pytest.param(document(jwk(use="enc")), [], ["keys[0]: use"], id="nothing usable"),
         pytest.param(document(*[{}] * 100), [], ["kid"] * 100, id="100 keys"),
-        pytest.param(document(*(jwk(kid=f"k{n}") for n in range(20))), [f"k{n}" for n in range(20)], [], id="20 usable"),
+        pytest.param(
+            document(*(jwk(kid=f"k{n}") for n in range(20))), [f"k{n}" for n in range(20)], [], id="20 usable"
+        ),
         pytest.param(document(jwk()).ljust(MAX_BODY), [FIRST.kid], [], id="64 KiB"),
     ],
 )
@@ -159,20 +171,26 @@ def test_keys_that_are_read(body: bytes, kids: list[str], ignored: list[str]) ->
         pytest.param(document(jwk()).ljust(MAX_BODY + 1), "more than 65536 bytes", id="64 KiB + 1"),
         pytest.param(document(*[{}] * 101), "101 keys; at most 100", id="101 keys"),
         pytest.param(document(*[{}] * 10_000), "10000 keys; at most 100", id="10,000 keys"),
-        pytest.param(document(*(jwk(kid=f"k{n}") for n in range(21))), "21 usable keys; at most 20", id="21 usable"),
+        pytest.param(
+            document(*(jwk(kid=f"k{n}") for n in range(21))), "21 usable keys; at most 20", id="21 usable"
+        ),
         # a key that was leaked
         pytest.param(document(jwk(), {"kty": "oct", "kid": "s"}), "leaked", id="symmetric key"),
         pytest.param(document(jwk(), jwk(SECOND, d="AQ")), "leaked", id="private key"),
         pytest.param(document(jwk(), {"kty": "new", "priv": "AQ"}), "leaked", id="private key of tomorrow"),
         # who is who
-        pytest.param(document(jwk(), jwk(SECOND, kid=FIRST.kid)), "two different keys", id="two keys, one kid"),
         pytest.param(
-            document(jwk(), {**jwk(key("Ed25519")), "kid": FIRST.kid}), "two different keys", id="one kid, other alg"
+            document(jwk(), jwk(SECOND, kid=FIRST.kid)), "two different keys", id="two keys, one kid"
+        ),
+        pytest.param(
+            document(jwk(), {**jwk(key("Ed25519")), "kid": FIRST.kid}),
+            "two different keys",
+            id="one kid, other alg",
         ),
     ],
 )
 def test_documents_refused_whole(body: bytes, why: str | None) -> None:
-    """A document that is not strict, too large, ambiguous or leaks a key is refused whole, with the reason."""
+    """A document that is not strict, too large, ambiguous or leaks a key is refused whole, with a reason."""
     found = None
     try:
         JWKSet.parse(body)

@@ -51,12 +51,22 @@ def wallets(clock: Clock, edge: Endpoint) -> Iterator[Wallets]:
         yield made
 
 
-def refresh(wallets: Wallets, endpoint: Endpoint, issuer: str = EDGE) -> None:
-    """Do the housekeeping once, and wait for the answer to be in; something must be due."""
+def refresh(wallets: Wallets, endpoint: Endpoint, issuer: str = EDGE, *, fails: bool = False) -> None:
+    """Do the housekeeping until the endpoint was asked once and the outcome is in; something must be due."""
     before = len(endpoint.asked)
-    wallets.client.refresh_due()
-    wait_until(lambda: len(endpoint.asked) > before)
-    wait_until(lambda: wallets.resolver.refresh_due(issuer, wallets.clock()) > wallets.clock())
+
+    def asked() -> bool:
+        wallets.client.refresh_due()
+        return len(endpoint.asked) > before
+
+    def known() -> bool:
+        now = wallets.clock()
+        return (wallets.resolver.last_error(issuer) != "") is fails and (
+            wallets.resolver.refresh_due(issuer, now) > now
+        )
+
+    wait_until(asked)
+    wait_until(known)
 
 
 def refused(wallets: Wallets, token: bytes | None = None, *, at: float | None = None) -> Reason:
@@ -403,8 +413,7 @@ def test_failures_keep_the_last_good_set(
     wallets.verify()
     edge.instead = instead
     clock.now += 225
-    refresh(wallets, edge)
-    assert (wallets.resolver.last_error(EDGE) != "") is kept
+    refresh(wallets, edge, fails=kept)
     if kept:
         assert wallets.verify().kid == key().kid
         wait_until(lambda: f"keys of {EDGE} not refreshed (refresh): " in caplog.text)
@@ -420,17 +429,18 @@ def test_a_failed_refresh_is_repeated_after_ten_seconds(
     edge.instead = b""
     clock.now += 225
     start = clock()
-    refresh(wallets, edge)
+    refresh(wallets, edge, fails=True)
     for _ in range(40):
         clock.now += 1
         if round(clock() - start) % 10 == 0:
-            refresh(wallets, edge)
+            refresh(wallets, edge, fails=True)
         else:
             wallets.client.refresh_due()
     assert [at - start for at, _ in edge.asked[1:]] == [0, 10, 20, 30, 40]
     edge.instead = None
     clock.now += 10
     refresh(wallets, edge)
+    assert len(edge.asked) == 7
     assert wallets.resolver.last_error(EDGE) == ""
 
 
@@ -441,7 +451,7 @@ def test_fifty_minutes_without_the_issuer(wallets: Wallets, edge: Endpoint, cloc
     start = clock()
     for minute in range(4, 65):
         clock.now = start + 60 * minute
-        refresh(wallets, edge)
+        refresh(wallets, edge, fails=True)
         assert wallets.verify().issuer == EDGE
     clock.now = start + 300 + 3600 - 1
     assert wallets.verify().issuer == EDGE

@@ -141,7 +141,9 @@ def test_merging_only_takes_away(some: tuple[KeyRing, KeyRing, KeyRing]) -> None
     for ring in (a, b):
         for kid, record in ring.records.items():
             now = merged.records[kid]
-            assert record.revoked_at is None or (now.revoked_at is not None and now.revoked_at <= record.revoked_at)
+            assert record.revoked_at is None or (
+                now.revoked_at is not None and now.revoked_at <= record.revoked_at
+            )
             assert record.private is not None or now.private is None
             assert now.sign_from <= record.sign_from
             assert now.sign_until <= record.sign_until
@@ -189,6 +191,7 @@ class Replica:
         self.lag = lag
         self.polls_at = 0.0
         self.awake = True
+        self.serving = False
         self.served: list[Served] = []
         self.ring: KeyRing | None = None
         self.revoked: set[str] = set()
@@ -230,13 +233,14 @@ class Fleet(RuleBasedStateMachine):
     def found(
         self, tight: bool, faulty: bool, skews: tuple[float, float, float], lags: tuple[float, float, float]
     ) -> None:
-        """`max_skew` is the largest difference between two clocks; the default schedule has room for twice that."""
+        """`max_skew` is the largest difference of two clocks; the default schedule has room for twice that."""
         self.schedule = TIGHT if tight else RotationSchedule.DEFAULT
         self.faulty = faulty
         self.equal_clocks = len(set(skews)) == 1
         reach = self.schedule.max_skew * (0.5 if tight else 1.0)
         self.replicas = [
-            Replica(reach * skew, self.schedule.replica_lag * lag) for skew, lag in zip(skews, lags, strict=True)
+            Replica(reach * skew, self.schedule.replica_lag * lag)
+            for skew, lag in zip(skews, lags, strict=True)
         ]
         slowest_cache = max(self.schedule.served_max_age, self.schedule.foreign_cache)
         self.bound = slowest_cache + self.schedule.stale_grace
@@ -322,10 +326,11 @@ class Fleet(RuleBasedStateMachine):
             return
         ring = replica.ring
         kids = frozenset(ring.jwks(clock).keys)
-        if replica.served and replica.served[-1].kids == kids:
+        if replica.serving and replica.served[-1].kids == kids:
             replica.served[-1].end = self.now
         else:
             replica.served.append(Served(self.now, kids))
+        replica.serving = True
         replica.served = [one for one in replica.served if one.end > self.now - self.bound]
         assert not kids & replica.revoked
         assert self.faulty or len(kids) <= MAX_PUBLISHED_PER_ALGORITHM
@@ -352,7 +357,9 @@ class Fleet(RuleBasedStateMachine):
     def early(self, record: KeyRecord, ring: KeyRing) -> bool:
         """Whether the key is used before its lead because there was no other."""
         first_of_its_ring = record.sign_from < record.created
-        started_by_revocation = bool(self.revoked) and record.sign_from < record.publish_at + self.schedule.lead
+        started_by_revocation = (
+            bool(self.revoked) and record.sign_from < record.publish_at + self.schedule.lead
+        )
         before = [r for r in ring.records.values() if r.revoked_at is None and r.sign_from < record.sign_from]
         after_a_gap = all(other.sign_until < record.sign_from for other in before)
         return first_of_its_ring or started_by_revocation or after_a_gap
@@ -419,7 +426,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(number=st.sampled_from(REPLICAS))
     def sleep(self, number: int) -> None:
         self.watch(number)
-        self.replicas[number].awake = False
+        self.replicas[number].awake = self.replicas[number].serving = False
 
     @rule(number=st.sampled_from(REPLICAS))
     def wake(self, number: int) -> None:
@@ -446,7 +453,9 @@ class Fleet(RuleBasedStateMachine):
         assert ring is not None
         kid = list(ring.records)[which % len(ring.records)]
         self.revoked.add(kid)
-        ring = ring.compromise(kid, self.clock(number)).advance(self.clock(number), generate=self.keys).written()
+        ring = (
+            ring.compromise(kid, self.clock(number)).advance(self.clock(number), generate=self.keys).written()
+        )
         self.write(ring)
         self.adopt(number, ring)
 

@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 
 from s2s_mesh.errors import ConfigError, JWKSInvalid
 from s2s_mesh.jws import b64url_decode, b64url_encode
-from s2s_mesh.keys import ALGORITHMS, DEFAULT_ALGORITHM, PRIVATE_MEMBERS, SigningKey, VerificationKey, thumbprint
+from s2s_mesh.keys import (
+    ALGORITHMS,
+    DEFAULT_ALGORITHM,
+    PRIVATE_MEMBERS,
+    SigningKey,
+    VerificationKey,
+    thumbprint,
+)
 
 from .tokens import ABSENT, key
 
@@ -39,7 +46,9 @@ RFC_7515_N = (
     "65xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRW"
     "yuXpoQ"
 )
-RFC_7515_PAYLOAD = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+RFC_7515_PAYLOAD = (
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+)
 P256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
 P256_N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 ED25519_L = 2**252 + 27742317777372353535851937790883648493
@@ -150,7 +159,14 @@ def test_only_its_own_signatures(alg: str) -> None:
     assert not verify(DATA + b"x", signature)
     assert not verify(b"", signature)
     assert not key(alg, "second").public.verify(DATA, signature)
-    for other in (b"", signature[:-1], signature + b"\0", b"\0" + signature, signature * 2, signature[: len(signature) // 2]):
+    for other in (
+        b"",
+        signature[:-1],
+        signature + b"\0",
+        b"\0" + signature,
+        signature * 2,
+        signature[: len(signature) // 2],
+    ):
         assert not verify(DATA, other)
     for filling in (b"\0", b"\xff"):
         assert not verify(DATA, filling * len(signature))
@@ -190,12 +206,12 @@ def halves(signature: bytes) -> tuple[int, int]:
     ("forge", "verdict"),
     [
         pytest.param(lambda s: s, True, id="accepted"),
-        pytest.param(lambda s: bytes(64), False, id="r = s = 0 (CVE-2022-21449)"),
-        pytest.param(lambda s: bytes(32) + fixed(1), False, id="r = 0, s = 1"),
-        pytest.param(lambda s: fixed(1) + bytes(32), False, id="r = 1, s = 0"),
+        pytest.param(lambda _: bytes(64), False, id="r = s = 0 (CVE-2022-21449)"),
+        pytest.param(lambda _: bytes(32) + fixed(1), False, id="r = 0, s = 1"),
+        pytest.param(lambda _: fixed(1) + bytes(32), False, id="r = 1, s = 0"),
         pytest.param(lambda s: fixed(P256_N) + s[32:], False, id="r = n"),
         pytest.param(lambda s: s[:32] + fixed(P256_N), False, id="s = n"),
-        pytest.param(lambda s: fixed(P256_N) * 2, False, id="r = s = n"),
+        pytest.param(lambda _: fixed(P256_N) * 2, False, id="r = s = n"),
         pytest.param(lambda s: s[32:] + s[:32], False, id="halves exchanged"),
         pytest.param(lambda s: s[:63], False, id="63 octets"),
         pytest.param(lambda s: s + b"\0", False, id="65 octets"),
@@ -312,7 +328,9 @@ def verdict(members: dict[str, Any]) -> str | None:
         pytest.param(jwk("ES384", x=b64(X), y=b64(Y)), "48 octets", id="P-256 point as P-384"),
         pytest.param(jwk(y=b64(Y[:-1] + bytes([Y[-1] ^ 1]))), "point on the curve", id="off the curve"),
         pytest.param(jwk(x=b64(Y), y=b64(X)), "point on the curve", id="coordinates exchanged"),
-        pytest.param(ec(b64(bytes(32)), b64(bytes(32))), "point on the curve", id="zero, the point at infinity"),
+        pytest.param(
+            ec(b64(bytes(32)), b64(bytes(32))), "point on the curve", id="zero, the point at infinity"
+        ),
         pytest.param(ec(number(P256), number(P256)), "point on the curve", id="x = y = p"),
         pytest.param(ec(b64(b"\xff" * 32), b64(b"\xff" * 32)), "point on the curve", id="all ones"),
         pytest.param(
@@ -333,7 +351,9 @@ def verdict(members: dict[str, Any]) -> str | None:
         pytest.param(rsa(2**4096 + 1), "RSA of 4097 bits", id="RSA of 4097 bits"),
         pytest.param(rsa(2**65535 + 1), "RSA of 65536 bits", id="RSA of 65536 bits"),
         pytest.param(rsa(N - 1), "even RSA modulus", id="even modulus"),
-        pytest.param(rsa(b64(b"\0" + b64url_decode(RFC_7515_N.encode()))), "leading zero", id="leading zero in n"),
+        pytest.param(
+            rsa(b64(b"\0" + b64url_decode(RFC_7515_N.encode()))), "leading zero", id="leading zero in n"
+        ),
         pytest.param(rsa(""), "leading zero", id="empty n"),
         pytest.param(rsa(e="AAEAAQ"), "leading zero", id="leading zero in e"),
         pytest.param(rsa(e=""), "leading zero", id="empty e"),
@@ -349,10 +369,17 @@ def verdict(members: dict[str, Any]) -> str | None:
         pytest.param(okp(bytes(31)), "32 octets", id="Ed25519 of 31 octets"),
         pytest.param(okp(bytes(33)), "32 octets", id="Ed25519 of 33 octets"),
         # private material
-        pytest.param({"kty": "oct", "k": "AAAA", "kid": "k1", "alg": "HS256"}, "whole set", id="symmetric key"),
+        pytest.param(
+            {"kty": "oct", "k": "AAAA", "kid": "k1", "alg": "HS256"}, "whole set", id="symmetric key"
+        ),
         pytest.param({"kty": "oct", "kid": "k1"}, "whole set", id="symmetric key without its value"),
-        pytest.param({"kty": "AKP", "pub": "AAAA", "priv": "AAAA"}, "whole set", id="private key we do not know"),
-        *(pytest.param(jwk(**{name: "AQ"}), "whole set", id=f"member {name}") for name in sorted(PRIVATE_MEMBERS)),
+        pytest.param(
+            {"kty": "AKP", "pub": "AAAA", "priv": "AAAA"}, "whole set", id="private key we do not know"
+        ),
+        *(
+            pytest.param(jwk(**{name: "AQ"}), "whole set", id=f"member {name}")
+            for name in sorted(PRIVATE_MEMBERS)
+        ),
         pytest.param(jwk(d=None), "whole set", id="member d, null"),
         pytest.param({"d": "AQ"}, "whole set", id="nothing but d"),
     ],
@@ -372,19 +399,35 @@ def test_all_private_members_are_known() -> None:
 @pytest.mark.parametrize(
     "encoded",
     [
-        pytest.param("0100000000000000000000000000000000000000000000000000000000000000", id="order 1, the identity"),
+        pytest.param(
+            "0100000000000000000000000000000000000000000000000000000000000000", id="order 1, the identity"
+        ),
         pytest.param("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", id="order 2"),
         pytest.param("0000000000000000000000000000000000000000000000000000000000000000", id="order 4"),
-        pytest.param("0000000000000000000000000000000000000000000000000000000000000080", id="order 4, other sign"),
+        pytest.param(
+            "0000000000000000000000000000000000000000000000000000000000000080", id="order 4, other sign"
+        ),
         pytest.param("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", id="order 8"),
-        pytest.param("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85", id="order 8, other sign"),
-        pytest.param("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", id="order 8, other y"),
-        pytest.param("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa", id="order 8, other y, sign"),
+        pytest.param(
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85", id="order 8, other sign"
+        ),
+        pytest.param(
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", id="order 8, other y"
+        ),
+        pytest.param(
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa", id="order 8, other y, sign"
+        ),
         # and in spellings that RFC 8032 does not allow
-        pytest.param("0100000000000000000000000000000000000000000000000000000000000080", id="identity, other sign"),
-        pytest.param("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", id="order 2, other sign"),
+        pytest.param(
+            "0100000000000000000000000000000000000000000000000000000000000080", id="identity, other sign"
+        ),
+        pytest.param(
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", id="order 2, other sign"
+        ),
         pytest.param("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", id="y = p"),
-        pytest.param("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", id="y = p, other sign"),
+        pytest.param(
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", id="y = p, other sign"
+        ),
         pytest.param("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", id="y = p + 1"),
         pytest.param("f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", id="y = p + 3"),
         pytest.param("ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", id="y = 2^255 - 1"),
@@ -425,7 +468,15 @@ def secrets_of(pair: SigningKey) -> list[str]:
 def test_private_keys_are_never_shown(alg: str) -> None:
     """Whatever prints a private key shows its name and algorithm only, also inside other objects."""
     pair = key(alg)
-    shown = [repr(pair), str(pair), f"{pair}", f"{pair!r:>200}", repr([pair]), repr({"key": pair}), repr(pair.public)]
+    shown = [
+        repr(pair),
+        str(pair),
+        f"{pair}",
+        f"{pair!r:>200}",
+        repr([pair]),
+        repr({"key": pair}),
+        repr(pair.public),
+    ]
     shown.append(json.dumps(pair.public.public_jwk))
     for secret in secrets_of(pair):
         assert not any(secret in text for text in shown)
@@ -466,7 +517,9 @@ def test_halves_that_do_not_belong_together(alg: str) -> None:
 
 @pytest.mark.parametrize("alg", EVERY)
 @pytest.mark.parametrize(
-    "members", [{}, {"d": ""}, {"d": "AQ"}, {"d": "!"}, {"d": 1}, {"d": None}, {"k": "AQ"}, {"kty": "oct"}], ids=str
+    "members",
+    [{}, {"d": ""}, {"d": "AQ"}, {"d": "!"}, {"d": 1}, {"d": None}, {"k": "AQ"}, {"kty": "oct"}],
+    ids=str,
 )
 def test_no_private_half(alg: str, members: Any) -> None:
     """Something else where a private half should be is found out before it signs anything."""

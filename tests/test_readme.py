@@ -155,7 +155,7 @@ def caller(walk: Walk) -> Iterator[tuple[Service, CountingJWKS]]:
 def test_two_workers_answer_five_thousand_calls_with_one_fetch_each(
     walk: Walk, caller: tuple[Service, CountingJWKS]
 ) -> None:
-    """The README app under `uvicorn --workers 2`: no call fails, each worker fetches the caller's keys once."""
+    """The README app under `uvicorn --workers 2`: no call fails, one fetch of the caller's keys each."""
     service, counting = caller
     command = [
         sys.executable,

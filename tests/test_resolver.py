@@ -22,7 +22,9 @@ def a_set(*keys: VerificationKey) -> JWKSet:
     return JWKSet.parse(JWKSet(keys).to_bytes())
 
 
-def resolver(*keys: VerificationKey, limits: JWKSCacheLimits = LIMITS, max_age: float | None = None) -> KeyResolver:
+def resolver(
+    *keys: VerificationKey, limits: JWKSCacheLimits = LIMITS, max_age: float | None = None
+) -> KeyResolver:
     """One that learned these keys of `EDGE` at T0."""
     made = KeyResolver(limits)
     made.begin(EDGE, Why.COLD, T0)
@@ -31,7 +33,7 @@ def resolver(*keys: VerificationKey, limits: JWKSCacheLimits = LIMITS, max_age: 
 
 
 def attempts(known: KeyResolver, why: Why, start: float, end: float, *, failing: bool = False) -> list[float]:
-    """Seconds after `start` at which a caller who asks ten times a second gets an attempt; none brings news."""
+    """Seconds after `start` at which one who asks ten times a second gets an attempt; none brings news."""
     at = []
     for tenth in range(round((end - start) * 10)):
         now = start + tenth / 10
@@ -47,7 +49,7 @@ def attempts(known: KeyResolver, why: Why, start: float, end: float, *, failing:
 
 
 def test_nothing_is_known_at_first() -> None:
-    """Without a set there are no keys, no entity tag and no error, and a fetch is needed and allowed at once."""
+    """Without a set there is no key, no entity tag and no error; a fetch is needed, and allowed at once."""
     known = KeyResolver(LIMITS)
     assert known.key(EDGE, A.kid, T0) is None
     assert not known.has_keys(EDGE, T0)
@@ -116,7 +118,7 @@ def test_a_failure_removes_nothing() -> None:
 
 
 def test_unchanged_keys_stay_the_same_object() -> None:
-    """A refresh that brings a key again keeps its object, so that what was verified with it stays verified."""
+    """A refresh that brings a key again keeps its object, so what was verified with it stays so."""
     known = resolver(A, B)
     before = known.key(EDGE, A.kid, T0)
     for jwks in (a_set(A), a_set(A, C), a_set(C, B, A), None):
@@ -253,7 +255,14 @@ def test_unknown_kid_attempts() -> None:
 def test_the_pause_doubles_up_to_its_maximum() -> None:
     """The pause between attempts for unknown kids doubles from its minimum to its maximum."""
     limits = JWKSCacheLimits(unknown_kid=3, unknown_kid_max=20)
-    assert attempts(resolver(A, limits=limits), Why.UNKNOWN_KID, T0, T0 + 70) == [0.0, 3.0, 9.0, 21.0, 41.0, 61.0]
+    assert attempts(resolver(A, limits=limits), Why.UNKNOWN_KID, T0, T0 + 70) == [
+        0.0,
+        3.0,
+        9.0,
+        21.0,
+        41.0,
+        61.0,
+    ]
 
 
 def answered(known: KeyResolver, *rounds: Iterable[VerificationKey]) -> list[float]:

@@ -49,10 +49,14 @@ def problem(**changes: Any) -> str | None:
         pytest.param({"drain": 989}, [DRAIN, "989 s is 1 s less than 990 s"], id="drain"),
         pytest.param({"max_token_life": 901}, [DRAIN, "990 s is 1 s less than 991 s"], id="max_token_life"),
         pytest.param(
-            {"replica_lag": 31, "lead": 4891, "period": 5881}, [DRAIN, "1 s less than 991 s"], id="replica_lag in drain"
+            {"replica_lag": 31, "lead": 4891, "period": 5881},
+            [DRAIN, "1 s less than 991 s"],
+            id="replica_lag in drain",
         ),
         pytest.param(
-            {"max_skew": 61, "lead": 4891, "period": 5881}, [DRAIN, "1 s less than 991 s"], id="max_skew in drain"
+            {"max_skew": 61, "lead": 4891, "period": 5881},
+            [DRAIN, "1 s less than 991 s"],
+            id="max_skew in drain",
         ),
         pytest.param({"period": 5879}, [PERIOD, "5879 s is 1 s less than 5880 s"], id="period"),
         pytest.param({"lead": 4891}, [PERIOD, "5880 s is 1 s less than 5881 s"], id="lead in period"),
@@ -64,7 +68,9 @@ def problem(**changes: Any) -> str | None:
             pytest.param({name: 0}, [name], id=f"{name} 0")
             for name in ("replica_lag", "served_max_age", "max_token_life", "max_skew")
         ),
-        pytest.param({"cache_floor": 0}, ["cache_floor must be finite and more than 0 s, not 0"], id="cache_floor 0"),
+        pytest.param(
+            {"cache_floor": 0}, ["cache_floor must be finite and more than 0 s, not 0"], id="cache_floor 0"
+        ),
         pytest.param({"max_skew": -1}, ["max_skew must be finite and more than 0 s, not -1"], id="negative"),
         pytest.param({"lead": float("nan")}, [LEAD], id="lead nan"),
         pytest.param({"cache_floor": float("nan")}, ["cache_floor"], id="cache_floor nan"),

@@ -149,7 +149,9 @@ scalars = (
     | texts
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=8
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=8,
 )
 objects = st.dictionaries(texts, values, max_size=6)
 spellings = st.fixed_dictionaries(
@@ -187,7 +189,13 @@ def test_what_we_write_is_strict(members: dict[str, Any]) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(
-    before=objects, name=texts, first=values, second=values, spelling=spellings, escaped=st.booleans(), wrap=st.booleans()
+    before=objects,
+    name=texts,
+    first=values,
+    second=values,
+    spelling=spellings,
+    escaped=st.booleans(),
+    wrap=st.booleans(),
 )
 def test_duplicates_are_always_refused(
     before: dict[str, Any],
@@ -213,27 +221,34 @@ def utf16(text: str) -> list[int]:
 
 
 json_like = st.lists(
-    st.sampled_from([b"{", b"}", b"[", b"]", b'"', b":", b",", b"\\u", b"d8", b"00", b"1", b"e", b"-", b"\xed", b"NaN"])
+    st.sampled_from(
+        [b"{", b"}", b"[", b"]", b'"', b":", b",", b"\\u", b"d8", b"00", b"1", b"e", b"-", b"\xed", b"NaN"]
+    )
 ).map(b"".join)
+
+
+TEXTS = {
+    "not JSON",
+    "not a JSON object",
+    "not UTF-8, or a lone surrogate",
+    "a member stands twice",
+    "NaN and Infinity are not JSON",
+    "an integer of more than 16 digits",
+    "a number that is not finite, or minus zero",
+    f"nested deeper than {MAX_DEPTH}",
+}
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=64) | json_like | json_like.map(lambda inner: b'{"a":' + inner + b"}"))
 def test_nothing_else_ever_leaves(data: bytes) -> None:
     """Whatever the bytes, the outcome is an object or NotStrictJSON, whose text never repeats the bytes."""
+    found: object
     try:
-        assert isinstance(decode_object(data), dict)
+        found = decode_object(data)
     except NotStrictJSON as error:
-        assert str(error) in {
-            "not JSON",
-            "not a JSON object",
-            "not UTF-8, or a lone surrogate",
-            "a member stands twice",
-            "NaN and Infinity are not JSON",
-            "an integer of more than 16 digits",
-            "a number that is not finite, or minus zero",
-            f"nested deeper than {MAX_DEPTH}",
-        }
+        found = str(error)
+    assert isinstance(found, dict) or found in TEXTS
 
 
 def test_service_ids_are_written_as_text() -> None:

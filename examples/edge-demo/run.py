@@ -49,7 +49,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print the table as data, and nothing else")
     parser.add_argument("--svg", metavar="FILE", type=Path, help="save the table as a picture")
-    parser.add_argument("--quick", action="store_true", help="leave out rotation and outage: ten seconds")
+    parser.add_argument("--quick", action="store_true", help="leave out rotation and outage")
     return parser.parse_args(arguments)
 
 

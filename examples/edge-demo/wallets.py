@@ -35,7 +35,8 @@ async def pay(request: Request) -> Response:
 async def pay_wrongly(request: Request) -> Response:
     """Do not do this: pass the caller's token on. It is made out to us, and ledger refuses it."""
     theirs = {"authorization": request.headers["authorization"]}
-    answer = await ledger.post("/entries", headers=theirs, auth=None)
+    async with httpx.AsyncClient(base_url=LEDGER, headers=theirs) as as_somebody_else:
+        answer = await as_somebody_else.post("/entries")
     return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])
 
 

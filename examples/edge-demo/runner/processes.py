@@ -15,7 +15,7 @@ from typing import Any
 from . import DemoError
 
 _STOP_SECONDS = 5.0
-_JOB_SECONDS = 30.0
+_JOB_SECONDS = 60.0
 # Reads its standard input, which is closed when the runner ends, for whatever reason; then it removes the
 # directory, unless told to keep it, and kills its process group, to which all other processes belong.
 _LEASH = 'read -r keep; [ -n "$keep" ] || rm -rf -- "$1"; kill -KILL 0'

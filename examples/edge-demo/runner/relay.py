@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import socket
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Relay:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = itertools.cycle(())
+        self._turns: Iterator[Target] = itertools.cycle(())
 
     async def start(self, *targets: Target) -> None:
         """Begin, or begin again after `cut`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .calls import Answer, Calls, Tally, tampered, unsigned
 
-_ROW_SECONDS = 40.0
+_ROW_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
