@@ -1,4 +1,4 @@
-"""A receiving service behind its real ASGI door; callers' keys are pinned in files, so no network is needed."""
+"""A receiving service behind its real ASGI door; callers' keys are pinned in files, not fetched."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ class Fleet(RuleBasedStateMachine):
     def found(
         self, tight: bool, faulty: bool, skews: tuple[float, float, float], lags: tuple[float, float, float]
     ) -> None:
-        """`max_skew` is the largest difference of two clocks; the default schedule has room for twice that."""
+        """`max_skew` is the largest difference of two clocks; the default has room for twice that."""
         self.schedule = TIGHT if tight else RotationSchedule.DEFAULT
         self.faulty = faulty
         self.equal_clocks = len(set(skews)) == 1

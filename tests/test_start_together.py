@@ -26,7 +26,11 @@ ROUNDS = int(os.environ.get("S2S_MESH_TEST_ROUNDS", "1"))
 START = f"""
 {sys.executable} -m s2s_mesh keys init >&2 &&
 {sys.executable} -m s2s_mesh jwks &&
-{sys.executable} -c 'from s2s_mesh import Service; s = Service.from_env(); s.routes; print(s.token("{WALLETS}"))'
+{sys.executable} -c '
+from s2s_mesh import Service
+service = Service.from_env()
+service.routes
+print(service.token("{WALLETS}"))'
 """
 
 

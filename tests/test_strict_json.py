@@ -169,7 +169,7 @@ def depth(value: Any) -> int:
     return 0 if members is None else 1 + max(map(depth, members), default=0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(objects.filter(lambda members: depth(members) <= MAX_DEPTH), spellings)
 def test_every_spelling_is_read(members: dict[str, Any], spelling: dict[str, Any]) -> None:
     """An object of plain values is read as itself in whatever spelling."""
@@ -187,7 +187,7 @@ def test_what_we_write_is_strict(members: dict[str, Any]) -> None:
     assert encode(decode_object(text)) == text
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     before=objects,
     name=texts,
@@ -239,7 +239,7 @@ TEXTS = {
 }
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=64) | json_like | json_like.map(lambda inner: b'{"a":' + inner + b"}"))
 def test_nothing_else_ever_leaves(data: bytes) -> None:
     """Whatever the bytes, the outcome is an object or NotStrictJSON, whose text never repeats the bytes."""

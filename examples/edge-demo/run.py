@@ -60,6 +60,8 @@ async def _demo(options: argparse.Namespace) -> int:
     from runner.rows import rows
     from runner.show import Show, as_json, as_svg, details, verdict_line
 
+    from s2s_mesh import ConfigError
+
     _let_signals_cancel()
     start = time.monotonic()
     people = sys.stderr if options.json else sys.stdout
@@ -83,7 +85,7 @@ async def _demo(options: argparse.Namespace) -> int:
             options.svg.write_text(as_svg(table, seconds), encoding="utf-8")
         if options.keep:
             await _keep(fleet, lambda text: print(text, file=people, flush=True))
-    except DemoError:
+    except (DemoError, ConfigError):
         keep_logs = any(fleet.directory.glob("*.log"))
         raise
     finally:
@@ -153,6 +155,8 @@ def main(arguments: Sequence[str]) -> int:
         return _stop(f"--svg {options.svg}: there is no such directory")
     from runner import DemoError
 
+    from s2s_mesh import ConfigError
+
     try:
         return asyncio.run(_demo(options))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -161,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (DemoError, OSError) as problem:
+    except (DemoError, ConfigError, OSError) as problem:
         return _stop(str(problem))
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import httpx
 
+from s2s_mesh import TrustConfig
 from s2s_mesh.store.key_encryption import generate_key_encryption_key
 
 from . import DemoError
@@ -73,6 +74,7 @@ class Fleet:
 
         Raises:
             DemoError: something does not start; says what, and what it logged.
+            ConfigError: somebody has changed the trust file, and now it is wrong.
         """
         say(f"starting {self.store.name}")
         await self.store.up()
@@ -185,6 +187,7 @@ class Fleet:
             raise DemoError(f"no free ports on {HOST}, or the Redis holds rings for all that were tried")
         if ports is not LISTED:
             self.trust = self._copy_of_trust(listeners)
+        TrustConfig.parse(self.trust.read_bytes(), source=_short(self.trust))
         self._relays = {name: Relay(listener) for name, listener in listeners.items()}
         self.ids = {name: f"http://{HOST}:{relay.port}" for name, relay in self._relays.items()}
 

@@ -95,8 +95,11 @@ class Processes:
         return self._log(name).read_text(encoding="utf-8", errors="replace")
 
     def tail(self, name: str) -> str:
-        """The end of that."""
-        return "\n".join(f"    {line}" for line in self.log(name).splitlines()[-8:])
+        """The end of that; of a traceback only what went wrong."""
+        lines = self.log(name).splitlines()
+        frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
+        said = lines[frames[-1] + 1 :] if frames else []
+        return "\n".join(f"    {line}" for line in (said or lines)[-8:])
 
     def _log(self, name: str) -> Path:
         return self.directory / f"{name}.log"

@@ -109,7 +109,11 @@ def verdict_line(rows: Sequence[Row], seconds: float) -> str:
 
 def details(rows: Sequence[Row]) -> list[str]:
     """What more is known of the rows that are not as expected."""
-    return [f"{row.name}: {row.outcome.detail}" for row in rows if row.outcome and not row.good]
+    return [
+        f"{row.name}: expected {row.expected}, got {row.outcome.verdict} ({row.outcome.reason}) {row.outcome.detail}"
+        for row in rows
+        if row.outcome is not None and not row.good
+    ]
 
 
 def as_json(rows: Sequence[Row], seconds: float) -> str:
