@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from s2s_mesh import Reason, Service, TokenRejected
-from s2s_mesh.cli import environment, tokens
+from s2s_mesh import clock as clock_module
+from s2s_mesh.cli import tokens
 
 from .command_line import ISSUER, OTHER, Terminal, make_terminal
 from .tokens import NOW, claims, header, key, sign
@@ -58,7 +59,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(environment, "time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr(clock_module, "time", SimpleNamespace(time=clock.time))
     monkeypatch.setattr(tokens, "time", SimpleNamespace(sleep=clock.sleep))
     return clock
 

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from s2s_mesh import ConfigError, KeyStoreError, MeshAuth, Service, StoreReason, TrustConfig
+from s2s_mesh import ConfigError, KeyStoreError, MeshAuth, Service, ServiceId, StoreReason, TrustConfig
 from s2s_mesh.jws import decode
 from s2s_mesh.store import KeyStore
 from s2s_mesh.store.memory import MemoryStore
@@ -557,6 +557,37 @@ def test_without_a_ring_nothing_is_sent(send: Send, wallets: Target) -> None:
         assert len(wallets.tokens) == 1
     finally:
         service.__exit__()
+
+
+class Source:
+    """Somebody's own source of tokens."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def load(self) -> None:
+        self.calls.append("load")
+
+    async def load_async(self) -> None:
+        self.calls.append("load")
+
+    def token(self, audience: str, *, scopes: Collection[str] | None = None) -> str:
+        self.calls.append(f"token {audience} {scopes}")
+        return f"token-{len(self.calls)}"
+
+    def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
+        self.calls.append(f"forget {audience} {scopes}")
+
+
+def test_any_source_of_tokens_will_do(send: Send, wallets: Target) -> None:
+    """It is asked to load, then for a token; after a refusal to forget that one, then for another."""
+    source = Source()
+    wallets.answers = [(401, {"www-authenticate": INVALID_TOKEN})]
+    own = wallets.url
+    auth = MeshAuth(source, ServiceId.parse(own, allow_loopback_http=True), scopes=["a"])
+    assert send(auth, "GET", own).status_code == 200
+    assert source.calls == ["load", f"token {own} ['a']", f"forget {own} ['a']", f"token {own} ['a']"]
+    assert wallets.tokens == ["token-2", "token-4"]
 
 
 def test_a_service_that_only_verifies_cannot_call(send: Send, wallets: Target) -> None:

@@ -298,6 +298,8 @@ class Fleet(RuleBasedStateMachine):
         replica, clock = self.replicas[number], self.clock(number)
         replica.ring = ring
         replica.polls_at = max(self.now, ring.next_change(clock) - replica.offset) + replica.lag
+        if self.store is None or parse(self.store, self.schedule) != ring:  # somebody wrote meanwhile
+            replica.polls_at = self.now + replica.lag
         replica.revoked |= {kid for kid, record in ring.records.items() if record.revoked_at is not None}
         assert ring.signing_record(clock) is not None
         assert ring.advance(clock, generate=self.keys) is ring

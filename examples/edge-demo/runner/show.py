@@ -109,10 +109,10 @@ def verdict_line(rows: Sequence[Row], seconds: float) -> str:
 
 def details(rows: Sequence[Row]) -> list[str]:
     """What more is known of the rows that are not as expected."""
+    told = [(row, row.outcome) for row in rows if row.outcome is not None and not row.good]
     return [
-        f"{row.name}: expected {row.expected}, got {row.outcome.verdict} ({row.outcome.reason}) {row.outcome.detail}"
-        for row in rows
-        if row.outcome is not None and not row.good
+        f"{row.name}: expected {row.expected}, got {outcome.verdict} ({outcome.reason}) {outcome.detail}"
+        for row, outcome in told
     ]
 
 
