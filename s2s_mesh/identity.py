@@ -75,7 +75,9 @@ class ServiceId(str):
                 raise refuse(f"leave the default port out: {scheme}://{host}{path or ''}")
         if scheme != "https" and not (scheme == "http" and host in _LOOPBACK_HOSTS and allow_loopback_http):
             if scheme == "http" and host in _LOOPBACK_HOSTS:
-                raise refuse("plain http on loopback needs allow_loopback_http = true")
+                raise refuse(
+                    "plain http on loopback needs allow_loopback_http = true, in [defaults] of the trust file"
+                )
             raise refuse("the scheme must be https")
         if path is not None:
             if path.endswith("/"):

@@ -208,6 +208,11 @@ class KeyRing:
         """The public keys to serve at `now`."""
         return JWKSet(record.public for record in self.records.values() if record.published(now))
 
+    def expired(self, now: float) -> bool:
+        """Whether it publishes no key although none was revoked: an outage, not a revocation (I-K5)."""
+        records = self.records.values()
+        return not any(record.published(now) or record.revoked_at is not None for record in records)
+
     # -- change ---------------------------------------------------------------------------------------
 
     def advance(self, now: float, *, generate: Callable[[], SigningKey]) -> KeyRing:

@@ -49,8 +49,8 @@ class Runtime:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        url = settings.key_store
-        self._exempt = isinstance(url, str) and url.lower().startswith("memory:")
+        # a ring that no other process can hold has no other replica to wait for
+        self._exempt = store is not None and not store.shared
         self._serves = serves
         watched = settings.trust if isinstance(settings.trust, TrustFile) else None
         self._trust_file = watched

@@ -123,11 +123,12 @@ def build(
             f"choose one of {', '.join(sorted(ALGORITHMS))}"
         )
     most = int(min(MAX_LIFE, schedule.max_token_life))
+    least = min(MIN_LIFE, most)
     life = min(DEFAULT_LIFE, most) if token_life is None else token_life
     # whole seconds, because receivers refuse an `exp` that is none
-    if token_life is not None and (type(token_life) is not int or not MIN_LIFE <= token_life <= most):
+    if token_life is not None and (type(token_life) is not int or not least <= token_life <= most):
         raise ConfigError(
-            f"token_life is {token_life!r}; the schedule allows whole seconds from {MIN_LIFE} to {most}"
+            f"token_life is {token_life!r}; the schedule allows whole seconds from {least} to {most}"
         )
     with _named("key_encryption_key", "S2S_MESH_KEY_ENCRYPTION_KEY"):
         keks = parse_key_encryption_keys(key_encryption_key) if key_encryption_key is not None else ()

@@ -64,7 +64,7 @@ class Signer:
         self._min_key_age = min_key_age
         self._signing: _Signing | None = None
         self._tokens: dict[tuple[TokenKind, str, frozenset[str] | None], _Minted] = {}
-        self._headers: dict[str, bytes] = {}
+        self._headers: dict[tuple[TokenKind, str], bytes] = {}
 
     def cached(
         self, ring: KeyRing, kind: TokenKind, audience: str, scopes: frozenset[str] | None, now: float
@@ -135,8 +135,8 @@ class Signer:
         )
 
     def _header(self, kind: TokenKind, key: SigningKey) -> bytes:
-        header = self._headers.get(key.kid)
+        header = self._headers.get((kind, key.kid))
         if header is None:
             header = b64url_encode(encode({"alg": key.alg, "kid": key.kid, "typ": kind.value}))
-            self._headers = {key.kid: header}
+            self._headers = {(kind, key.kid): header}
         return header

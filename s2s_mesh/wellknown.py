@@ -71,15 +71,16 @@ class WellKnown:
 
         Args:
             document: which.
-            ring: the snapshot in memory, or None before the first load.
+            ring: the snapshot in memory, or None before the first load. One whose keys have all run out
+                (the store has been away for longer than a period) is none either.
             now: Unix seconds.
             method: GET or HEAD; anything else gets 405.
             if_none_match: that request header, if any.
         """
         if method not in ("GET", "HEAD"):
             return Answer(405, {**_COMMON, "allow": "GET, HEAD", "content-length": "0"}, b"")
-        if ring is None:
-            body = b'{"title":"The key ring is not loaded yet","status":503}'
+        if ring is None or ring.expired(now):
+            body = b'{"title":"There is no usable key ring just now","status":503}'
             headers = {"retry-after": str(_RETRY_AFTER), "cache-control": "no-store"}
             return _finished(503, headers, "application/problem+json", body, method)
         etag, body = self._documents(ring, now)[document]

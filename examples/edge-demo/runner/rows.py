@@ -216,7 +216,7 @@ async def _rotate(calls: Calls) -> Outcome:
     tally = await calls.traffic(one_second_after, at_most=20)
     if rotated_at is None:
         return Outcome("no rotation", f"{tally.calls} calls in 20 s")
-    return _tallied(tally, f"edge's key {' -> '.join(kid[:6] for kid in tally.kids['edge'])}")
+    return _tallied(tally, f"key {' -> '.join(kid[:6] for kid in tally.kids['edge'])}")
 
 
 async def _redis_down(calls: Calls) -> Outcome:
