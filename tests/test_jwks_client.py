@@ -639,6 +639,15 @@ def test_keys_that_move_into_a_file(wallets: Wallets, edge: Endpoint, tmp_path: 
     assert len(edge.asked) == 1
 
 
+def test_keys_that_move_from_file_to_file(wallets: Wallets, tmp_path: Path) -> None:
+    """Another file is another place."""
+    for name, signer, stranger in ("a.json", key(), OTHER), ("b.json", OTHER, key()):
+        (tmp_path / name).write_bytes(jwks(signer))
+        wallets.use({EDGE: str(tmp_path / name)})
+        assert refused(wallets, wallets.token(signer=stranger)) is Reason.UNKNOWN_KID
+        assert wallets.verify(wallets.token(signer=signer)).kid == signer.kid
+
+
 def test_an_answer_of_the_old_place_does_not_count(
     wallets: Wallets, edge: Endpoint, server: JWKSServer
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -22,10 +21,9 @@ from s2s_mesh.store import generate_key_encryption_key
 from s2s_mesh.store.redis_errors import acl
 from s2s_mesh.wellknown import JWKS
 
-from .programs import Program, http_server
+from .programs import ROOT, Program, environment, http_server
 from .servers import free_port
 
-ROOT = Path(__file__).parents[1]
 CALLS = 5000
 
 
@@ -39,6 +37,7 @@ class Walk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.kek = generate_key_encryption_key()
         self.edge, self.wallets = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         trust = self.localised(snippets("README.md", "toml")[0])
         trust = trust.replace("version = 1\n", "version = 1\n[defaults]\nallow_loopback_http = true\n")
@@ -53,15 +52,14 @@ class Walk:
             "https://wallets.example.com", self.wallets
         )
 
-    def environment(self, issuer: str) -> Mapping[str, str]:
-        return {
-            **os.environ,
-            "S2S_MESH_ISSUER": issuer,
-            "S2S_MESH_TRUST_FILE": str(self.trust),
-            "S2S_MESH_KEY_STORE": f"file://{self.folder}/{issuer[-5:]}",
-            "S2S_MESH_KEY_ENCRYPTION_KEY": generate_key_encryption_key(),
-            "PYTHONPATH": str(ROOT),
-        }
+    def environment(self, issuer: str, **more: str) -> Mapping[str, str]:
+        return environment(
+            S2S_MESH_ISSUER=issuer,
+            S2S_MESH_TRUST_FILE=str(self.trust),
+            S2S_MESH_KEY_STORE=f"file://{self.folder}/{issuer[-5:]}",
+            S2S_MESH_KEY_ENCRYPTION_KEY=self.kek,
+            **more,
+        )
 
 
 @pytest.fixture

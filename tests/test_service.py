@@ -32,7 +32,7 @@ from s2s_mesh.jwks import JWKSet
 from s2s_mesh.jws import b64url_decode
 from s2s_mesh.wellknown import AUTHORIZATION_SERVER, JWKS, OPENID_CONFIGURATION
 
-from .programs import Program
+from .programs import Program, environment
 from .servers import free_port, wait_until
 from .tokens import EDGE, LEDGER, NOW, WALLETS, frozen
 
@@ -351,18 +351,16 @@ def test_pre_forked_workers_hold_one_ring(tmp_path: Path) -> None:
     (tmp_path / "trust.toml").write_text(
         f'version = 1\n[[allow]]\nissuer = "{LEDGER}"\naudience = "{EDGE}"\n'
     )
-    environment = {
-        **os.environ,
-        "S2S_MESH_ISSUER": EDGE,
-        "S2S_MESH_TRUST_FILE": str(tmp_path / "trust.toml"),
-        "S2S_MESH_KEY_STORE": f"file://{tmp_path}/keys",
-        "S2S_MESH_KEY_ENCRYPTION_KEY": "A" * 43,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)]),
-    }
+    variables = environment(
+        S2S_MESH_ISSUER=EDGE,
+        S2S_MESH_TRUST_FILE=str(tmp_path / "trust.toml"),
+        S2S_MESH_KEY_STORE=f"file://{tmp_path}/keys",
+        S2S_MESH_KEY_ENCRYPTION_KEY="A" * 43,
+    )
     port = free_port()
     url = f"http://127.0.0.1:{port}{JWKS}"
     command = [sys.executable, "-m", "uvicorn", "app:app", "--workers", "2", "--port", str(port)]
-    with Program(command, environment, tmp_path).until_answering(url):
+    with Program(command, variables, tmp_path).until_answering(url):
         documents = {answer.content for _ in range(40) if (answer := httpx.get(url)).status_code == 200}
     assert len(documents) == 1
     assert len(json.loads(documents.pop())["keys"]) == 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,10 +17,10 @@ import pytest
 from s2s_mesh import Service
 from s2s_mesh.store import generate_key_encryption_key
 
+from .programs import ROOT, environment
 from .servers import RedisServer
 from .tokens import EDGE, WALLETS
 
-ROOT = Path(__file__).parents[1]
 ROUNDS = int(os.environ.get("S2S_MESH_TEST_ROUNDS", "1"))
 # `keys init` and `jwks` as commands; the token from a process that serves routes, as a web worker does
 START = f"""
@@ -42,19 +42,15 @@ def valkey() -> Iterator[RedisServer]:
 
 def start_together(number: int, store: str) -> list[tuple[str, str]]:
     """Run the commands in `number` processes at once; the JWKS and the token that each printed."""
-    environment: Mapping[str, str] = {
-        **os.environ,
-        "S2S_MESH_ISSUER": EDGE,
-        "S2S_MESH_KEY_STORE": store,
-        "S2S_MESH_KEY_ENCRYPTION_KEY": generate_key_encryption_key(),
-        "S2S_MESH_TRUST_FILE": str(ROOT / "trust/trust.toml"),
-        "PYTHONPATH": str(ROOT),
-    }
+    variables = environment(
+        S2S_MESH_ISSUER=EDGE,
+        S2S_MESH_KEY_STORE=store,
+        S2S_MESH_KEY_ENCRYPTION_KEY=generate_key_encryption_key(),
+        S2S_MESH_TRUST_FILE=str(ROOT / "trust/trust.toml"),
+    )
 
     def run(_number: int) -> tuple[str, str]:
-        done = subprocess.run(
-            ["sh", "-c", START], env=environment, capture_output=True, text=True, timeout=300
-        )
+        done = subprocess.run(["sh", "-c", START], env=variables, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         document, token = done.stdout.splitlines()
