@@ -6,12 +6,12 @@ The state is `KeyResolver`'s; its transitions run here under one lock that is ne
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from .errors import JWKSInvalid
+from .jitter import between
 from .jwks_fetch import TOTAL_SECONDS, Fetched, FetchFailed, fetch
 from .resolver import KeyResolver, Why
 from .threads import far_from_threading
@@ -110,7 +110,7 @@ class JWKSClient:
         except Exception as failed:  # noqa: BLE001 - logged below
             outcome = failed
         now = self._clock()
-        jitter = random.random()  # noqa: S311 - spreads load, guards nothing
+        jitter = between(0, 1)
         with self._lock:
             self._in_flight.pop(issuer, None)
             if _same_place(source, self._trust.issuers.get(issuer)):  # not reloaded meanwhile

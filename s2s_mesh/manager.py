@@ -8,11 +8,11 @@ nothing that is held: never a key is made because an old one could not be read.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 
 from .errors import KeyStoreError, StoreConflict, StoreReason
+from .jitter import between
 from .keyring import KeyRing
 from .keys import SigningKey
 from .rotation import RotationSchedule
@@ -171,7 +171,7 @@ class KeyManager:
             try:
                 self._store.swap(stored, due.to_bytes())
             except StoreConflict:
-                self._pause.wait(random.uniform(0, 0.05))  # noqa: S311 - spreads load, guards nothing
+                self._pause.wait(between(0, 0.05))
                 continue
             self.writes += 1
             log.info(
@@ -212,7 +212,7 @@ class KeyManager:
         """Give replicas that still hold a ring the time to write it back (after a FLUSHALL, say)."""
         if self._announce(_WHO_HAS):
             least = min(1.0, self._schedule.replica_lag)
-            self._pause.wait(random.uniform(least, 2 * least))  # noqa: S311 - spreads load, guards nothing
+            self._pause.wait(between(least, 2 * least))
 
     def _announce(self, message: str) -> bool:
         if isinstance(self._store.store, Notifier):

@@ -7,12 +7,12 @@ requests only read. Whoever finds it overdue wakes it (a dyno that was frozen, a
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 
 from .errors import ConfigError, KeyStoreError, StoreReason
 from .inbound import Inbound
+from .jitter import between
 from .jwks_client import JWKSClient
 from .keyring import KeyRing
 from .manager import key_manager
@@ -138,7 +138,7 @@ class Runtime:
         self.client.refresh_due()
         if self.manager is not None and now >= self._poll_due:
             # set before the step: a message that comes meanwhile makes another one due at once
-            self._poll_due = now + self._settings.schedule.poll_interval * random.uniform(0.7, 1.0)  # noqa: S311
+            self._poll_due = now + self._settings.schedule.poll_interval * between(0.7, 1.0)
             try:
                 self.manager.refresh()
                 self._failures = 0
@@ -187,6 +187,7 @@ class Runtime:
                 return token
         ring = self.load_ring()
         with self._mint_lock:
+            now = self._clock()  # whoever waited here must not find the new token to be from the future
             token = self.signer.cached(ring, TokenKind.SERVICE, audience, scopes, now)
             return token or self._mint(ring, audience, scopes, now)
 

@@ -6,13 +6,13 @@ token make it once; `cached` needs none.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection
 from enum import Enum
 from typing import NamedTuple
 
 from . import claims as claims_
 from .errors import KeyStoreError, StoreReason
+from .jitter import between
 from .jws import b64url_encode
 from .keyring import KeyRing
 from .keys import SigningKey
@@ -98,7 +98,7 @@ class Signer:
         members = claims_.build(issuer=self.issuer, audience=audience, scopes=scopes, now=now, life=self.life)
         signing_input = self._header(kind, key) + b"." + b64url_encode(encode(members))
         token = (signing_input + b"." + b64url_encode(key.sign(signing_input))).decode("ascii")
-        share = random.uniform(_RENEW_FROM, _RENEW_TO)  # noqa: S311 - spreads load, guards nothing
+        share = between(_RENEW_FROM, _RENEW_TO)
         if len(self._tokens) >= _MAX_CACHED:
             self._tokens.clear()
         self._tokens[(kind, audience, scopes)] = _Minted(

@@ -222,6 +222,19 @@ def test_asleep_for_longer_than_every_key() -> None:
     assert not has_private_half(woken, B)
 
 
+def test_expired_is_not_revoked() -> None:
+    """A ring that publishes nothing has expired, unless that is because its keys were revoked."""
+    ring = first_ring()
+    removed = T0 + 2 * PERIOD + DRAIN
+    assert not ring.expired(T0)
+    assert not ring.expired(removed - 0.001)
+    assert ring.expired(removed)
+    assert KeyRing(WALLETS, SCHEDULE).expired(T0)
+    revoked = ring.compromise(B.kid, T0).compromise(A.kid, T0)
+    assert published(revoked, T0) == set()
+    assert not revoked.expired(T0)
+
+
 def test_another_algorithm_waits_its_turn() -> None:
     """A replica configured for another algorithm never replaces a successor that exists."""
     ring = first_ring()

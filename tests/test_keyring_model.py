@@ -505,7 +505,7 @@ class Fleet(RuleBasedStateMachine):
 TestFleet = Fleet.TestCase
 TestFleet.settings = settings(
     deadline=None,
-    max_examples=200,
+    max_examples=120,
     stateful_step_count=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

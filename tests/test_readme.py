@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -142,19 +142,18 @@ class CountingJWKS:
         await self.app(scope, receive, send)
 
 
-@pytest.fixture
-def caller(walk: Walk) -> Iterator[tuple[Service, CountingJWKS]]:
+def test_two_workers_answer_five_thousand_calls_with_one_fetch_each(tmp_path: Path) -> None:
+    """The README app under `uvicorn --workers 2`: no call fails, one fetch of the caller's keys each."""
+    code = f"from tests.test_readme import call_many; call_many({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
+    assert done.stdout == f"{{200: {CALLS}}} and 2 fetches\n", done.stderr
+
+
+def call_many(folder: str) -> None:
+    """Serve the caller's keys, start the app's workers, call them; in a process of its own."""
+    walk = Walk(Path(folder))
     service = Service(issuer=walk.edge, trust=walk.trust, key_store="memory://")
     counting = CountingJWKS(service)
-    with http_server(counting, int(walk.edge.rpartition(":")[2])):
-        yield service, counting
-
-
-def test_two_workers_answer_five_thousand_calls_with_one_fetch_each(
-    walk: Walk, caller: tuple[Service, CountingJWKS]
-) -> None:
-    """The README app under `uvicorn --workers 2`: no call fails, one fetch of the caller's keys each."""
-    service, counting = caller
     command = [
         sys.executable,
         "-m",
@@ -168,10 +167,12 @@ def test_two_workers_answer_five_thousand_calls_with_one_fetch_each(
     ]
     port = walk.wallets.rpartition(":")[2]
     program = Program([*command, port], walk.environment(walk.wallets), walk.folder)
-    with program.until_answering(walk.wallets + JWKS):
+    with (
+        http_server(counting, int(walk.edge.rpartition(":")[2])),
+        program.until_answering(walk.wallets + JWKS),
+    ):
         statuses = asyncio.run(_put_many(service, walk.wallets))
-    assert statuses == {200: CALLS}
-    assert counting.fetches == 2
+    print(f"{statuses} and {counting.fetches} fetches")
 
 
 async def _put_many(service: Service, wallets: str) -> dict[int, int]:

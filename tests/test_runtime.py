@@ -84,6 +84,12 @@ class Store(MemoryStore):
         self._document = ring.to_bytes()
 
 
+class Shared(Store):
+    """The same, as if other processes could hold the ring too."""
+
+    shared = True
+
+
 class Talking(Store):
     """The same, with a channel."""
 
@@ -379,9 +385,12 @@ def test_a_process_without_routes_signs_once_the_key_is_served_everywhere(
     make: Callable[..., Service],
 ) -> None:
     """It says how long that takes; from the replica lag on it signs; one that serves signs at once."""
-    clock, store = Clock(), Store()
+    clock, store = Clock(), Shared()
     store.put(made_ring(clock))
-    batch, web = make(store, clock=clock, serves=False), make(store, clock=clock)
+    batch, web = (
+        make(store, clock=clock, serves=False, allow_unsealed_key_store=True),
+        make(store, clock=clock, allow_unsealed_key_store=True),
+    )
     with pytest.raises(KeyStoreError, match="signs in 30 s") as refusal:
         batch.token(WALLETS)
     assert refusal.value.reason is StoreReason.NO_SIGNING_KEY
@@ -392,9 +401,9 @@ def test_a_process_without_routes_signs_once_the_key_is_served_everywhere(
 
 def test_a_batch_process_that_cannot_sign_hears_of_a_failing_store_too(make: Callable[..., Service]) -> None:
     """Both causes stand in one text, because the second may be why the first lasts."""
-    clock, store = Clock(), Store()
+    clock, store = Clock(), Shared()
     store.put(made_ring(clock))
-    batch = make(store, clock=clock, serves=False)
+    batch = make(store, clock=clock, serves=False, allow_unsealed_key_store=True)
     batch.load()
     store.fault = DOWN
     with pytest.raises(KeyStoreError):

@@ -212,13 +212,14 @@ def test_refusal_is_a_config_error() -> None:
 
 
 def test_the_shipped_file() -> None:
-    """The reference file holds the trust of the demo: three grants and nothing else."""
+    """The reference file holds the trust of the demo: four grants and nothing else."""
     config = TrustConfig.parse((TRUST / "trust.toml").read_bytes())
     edge, wallets, ledger, settlement = (f"http://127.0.0.1:810{n}" for n in (1, 2, 3, 4))
     assert {key: set(pair.scopes) for key, pair in config.pairs.items()} == {
         (edge, wallets): {"cards:read", "cards:write"},
         (settlement, wallets): {"settlements:write"},
         (wallets, ledger): {"entries:write"},
+        (edge, ledger): {"entries:read"},
     }
     assert config.issuers[settlement].algorithms == {"RS256"}
     assert config.issuers[edge].algorithms == {"ES256", "RS256"}

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import random
 import re
 import stat
 import time
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import KeyStoreError, StoreConflict, StoreReason
+from ..jitter import between
 
 LOCK_WAIT = 5.0  # seconds
 _LOCK_RETRY = 0.01  # seconds, jittered
@@ -111,7 +111,7 @@ class FileStore:
                             f" {LOCK_WAIT:g} s; a swap takes milliseconds. Find the process that hangs"
                             " (`fuser` names it) and end it; the lock ends with it",
                         ) from None
-                    time.sleep(_LOCK_RETRY * random.uniform(0.5, 1.5))  # noqa: S311  jitter, no secret
+                    time.sleep(_LOCK_RETRY * between(0.5, 1.5))
             try:
                 yield
             finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import redis
 
+from ..jitter import between
 from .redis_client import REDIS_ERRORS, REPLY_TIMEOUT, RedisClient
 
 RESUBSCRIBED = "resubscribed"
@@ -77,7 +77,7 @@ class RedisListener:
                     "listening on %s failed, trying again: %s: %s", self._channel, type(error).__name__, error
                 )
             # jitter, or all replicas come back in the same instant after a failover
-            self._stop.wait(self._backoff * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+            self._stop.wait(self._backoff * between(0.5, 1.0))
             self._backoff = min(self._backoff * 2, MAX_BACKOFF)
 
     def _listen(self, pubsub: Any) -> None:
