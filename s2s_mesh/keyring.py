@@ -9,92 +9,18 @@ writes, or find an old backup, and still end with one ring (design: keyring.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import msgspec
 
 from .errors import ConfigError, JWKSInvalid, KeyStoreError, StoreReason
 from .jwks import JWKSet
-from .keys import SigningKey, UnusableKey, VerificationKey, thumbprint
-from .rotation import KeyState, RotationSchedule, key_state
+from .keyrecord import KeyRecord
+from .keys import SigningKey, UnusableKey
+from .rotation import RotationSchedule
 from .strict_json import NotStrictJSON, decode_object, encode
 
 _FORMAT = 1
 MAX_PUBLISHED_PER_ALGORITHM = 4
-
-
-class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One key with its times, in Unix seconds.
-
-    Attributes:
-        public: the public half; stays, inside the seal, for as long as the record does.
-        private: the private half, or None once it is erased.
-        created, publish_at: when it was made; published from then on.
-        sign_from, sign_until: when it signs; they only ever decrease.
-        remove_at: when it is unpublished; fixed at birth.
-        revoked_at: when it was revoked, or None.
-    """
-
-    public: VerificationKey
-    private: SigningKey | None
-    created: float
-    publish_at: float
-    sign_from: float
-    sign_until: float
-    remove_at: float
-    revoked_at: float | None = None
-
-    @property
-    def kid(self) -> str:
-        """The key id: RFC 7638 thumbprint."""
-        return self.public.kid
-
-    def state(self, now: float) -> KeyState:
-        """The state at `now`, a function of the clock."""
-        return key_state(
-            now,
-            sign_from=self.sign_from,
-            sign_until=self.sign_until,
-            remove_at=self.remove_at,
-            revoked_at=self.revoked_at,
-        )
-
-    def published(self, now: float) -> bool:
-        """Whether the JWKS holds it at `now`; also before `publish_at`, which a slow clock may still see."""
-        return self.revoked_at is None and now < self.remove_at
-
-    def may_sign_until(self) -> float:
-        """The instant after which it never signs; 0 where it cannot sign at all."""
-        return self.sign_until if self.private is not None and self.revoked_at is None else 0.0
-
-    def merge(self, other: KeyRecord) -> KeyRecord:
-        """The least of both, field by field."""
-        revocations = [at for at in (self.revoked_at, other.revoked_at) if at is not None]
-        return msgspec.structs.replace(
-            self,
-            private=self.private if self.private is not None and other.private is not None else None,
-            created=min(self.created, other.created),
-            publish_at=min(self.publish_at, other.publish_at),
-            sign_from=min(self.sign_from, other.sign_from),
-            sign_until=min(self.sign_until, other.sign_until),
-            remove_at=min(self.remove_at, other.remove_at),
-            revoked_at=min(revocations, default=None),
-        )
-
-    def facts(self) -> dict[str, Any]:
-        """The record as it stands in the document."""
-        return {
-            "kid": self.kid,
-            "alg": self.public.alg,
-            "created": self.created,
-            "publish_at": self.publish_at,
-            "sign_from": self.sign_from,
-            "sign_until": self.sign_until,
-            "remove_at": self.remove_at,
-            "revoked_at": self.revoked_at,
-            "public": self.public.public_jwk,
-            "private": None if self.private is None else self.private.private_members(),
-        }
 
 
 class KeyRing:
@@ -144,7 +70,7 @@ class KeyRing:
                 )
             if document["v"] != _FORMAT or type(document["keys"]) is not list:
                 raise ValueError("format")
-            records = [_parse_record(entry) for entry in document["keys"]]
+            records = [KeyRecord.parse(entry) for entry in document["keys"]]
             if len({record.kid for record in records}) != len(records):
                 raise ValueError("a kid stands twice")
             return cls(issuer, schedule, records, version=int(document["version"]))
@@ -255,6 +181,54 @@ class KeyRing:
         started = msgspec.structs.replace(successor, sign_from=now)
         return ring._replaced([started if r.kid == started.kid else r for r in ring.records.values()])
 
+    def successor(self, now: float) -> KeyRecord | None:
+        """The record that signs after the present one, or None."""
+        current = self.signing_record(now)
+        if current is None:
+            return None
+        later = [r for r in self.records.values() if r.may_sign_until() > current.sign_until]
+        return min(later, key=lambda r: (r.sign_from, r.publish_at, r.kid), default=None)
+
+    def ripe_at(self, now: float) -> float | None:
+        """When the successor may sign at the earliest: every receiver has it by then. None without one."""
+        successor = self.successor(now)
+        return None if successor is None else successor.publish_at + self.schedule.lead
+
+    def hand_over(self, now: float, at: float) -> KeyRing:
+        """The present key signs until `at`, its successor from `at` on; nothing is unpublished.
+
+        Args:
+            now: Unix seconds.
+            at: when, not before the successor is ripe.
+
+        Raises:
+            ConfigError: there is no successor, it is not ripe at `at`, or so many keys are published that its
+                own successor could not be.
+        """
+        current, successor, ripe_at = self.signing_record(now), self.successor(now), self.ripe_at(now)
+        if current is None or successor is None or ripe_at is None:
+            raise ConfigError(f"the ring of {self.issuer} holds no key that could take over")
+        if at < ripe_at:
+            raise ConfigError(
+                f"the next key of {self.issuer} is published for too short a time: caches of receivers may "
+                f"lack it for another {ripe_at - at:.0f} s"
+            )
+        if self._is_full(now):
+            first = min(r.remove_at for r in self.records.values() if r.published(now))
+            raise ConfigError(
+                f"{MAX_PUBLISHED_PER_ALGORITHM} keys of one algorithm are published already, and a rotation "
+                f"adds one; the first of them is removed in {first - now:.0f} s"
+            )
+        changed = {
+            current.kid: msgspec.structs.replace(current, sign_until=min(current.sign_until, at)),
+            successor.kid: msgspec.structs.replace(
+                successor,
+                sign_from=min(successor.sign_from, at),
+                sign_until=min(successor.sign_until, at + self.schedule.period),
+            ),
+        }
+        return self._replaced(changed.get(r.kid, r) for r in self.records.values())
+
     def merge(self, other: KeyRing) -> KeyRing:
         """Both rings in one; see the module's first paragraph. Revocation wins.
 
@@ -307,29 +281,8 @@ class KeyRing:
     def _lacks_successor(self, now: float, current: KeyRecord) -> bool:
         if any(record.may_sign_until() > current.sign_until for record in self.records.values()):
             return False
+        return not self._is_full(now)
+
+    def _is_full(self, now: float) -> bool:
         published = [r.public.alg for r in self.records.values() if r.published(now)]
-        return all(published.count(alg) < MAX_PUBLISHED_PER_ALGORITHM for alg in set(published))
-
-
-def _parse_record(entry: Mapping[str, Any]) -> KeyRecord:
-    public = VerificationKey.parse(entry["public"])
-    if (
-        public.kid != entry["kid"]
-        or public.kid != thumbprint(public.public_jwk)
-        or public.alg != entry["alg"]
-    ):
-        raise ValueError("kid is not the thumbprint")
-    times = {name: entry[name] for name in ("created", "publish_at", "sign_from", "sign_until", "remove_at")}
-    revoked_at = entry["revoked_at"]
-    for at in (*times.values(), *([] if revoked_at is None else [revoked_at])):
-        if type(at) not in (int, float):
-            raise ValueError("a time is not a number")
-    private = entry["private"]
-    if private is not None and type(private) is not dict:
-        raise ValueError("a private half is not an object")
-    return KeyRecord(
-        public=public,
-        private=None if private is None else SigningKey(public, private),
-        revoked_at=revoked_at,
-        **times,
-    )
+        return any(published.count(alg) >= MAX_PUBLISHED_PER_ALGORITHM for alg in set(published))

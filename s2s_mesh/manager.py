@@ -113,6 +113,43 @@ class KeyManager:
                 raise KeyStoreError(self.last_error.reason, str(self.last_error))
             return ring or self._take_step()
 
+    def change(self, change: Callable[[KeyRing, float], KeyRing]) -> KeyRing:
+        """Take one step in which `change` is made to the ring first; returns the ring that is then stored.
+
+        Args:
+            change: given the ring and the time; called again where another writer was first, so that many
+                processes that want the same change make it once.
+
+        Raises:
+            KeyStoreError: as `refresh`.
+            Exception: whatever `change` raises; nothing was written.
+        """
+        with self._step:
+            return self._take_step(change)
+
+    def rewrap(self) -> bool:
+        """Seal the ring under the first key-encryption key; False where it already is.
+
+        Replicas go on: those that hold both keys open either.
+
+        Raises:
+            KeyStoreError: as `refresh`, or `NO_RING`.
+        """
+        for _ in range(_ATTEMPTS):
+            stored = self._store.load()
+            if self._parse(stored) is None or stored is None:
+                self._refuse_first_key_unless_allowed(None)
+                raise KeyStoreError(StoreReason.NO_RING, f"there is no ring of {self._issuer} to seal anew")
+            if stored.kek_id == self._store.sealing_key_id:
+                return False
+            try:
+                self._store.swap(stored, stored.plain, rewrap=True)
+            except StoreConflict:
+                self._pause.wait(between(0, 0.05))
+                continue
+            return True
+        raise StoreConflict(f"{_ATTEMPTS} times another writer was first; try again")
+
     def peek(self) -> KeyRing | None:
         """The ring as it is stored, or None where there is none; holds and changes nothing.
 
@@ -136,9 +173,9 @@ class KeyManager:
         self.interrupt()
         self._store.close()
 
-    def _take_step(self) -> KeyRing:
+    def _take_step(self, change: Callable[[KeyRing, float], KeyRing] = lambda ring, _now: ring) -> KeyRing:
         try:
-            ring = self._refresh()
+            ring = self._refresh(change)
         except KeyStoreError as failed:
             if self.last_error is None or self.last_error.reason is not failed.reason:
                 log.error("key ring of %s: %s: %s", self._issuer, failed.reason.value, failed)
@@ -151,7 +188,7 @@ class KeyManager:
             self.last_error = None
         return ring
 
-    def _refresh(self) -> KeyRing:
+    def _refresh(self, change: Callable[[KeyRing, float], KeyRing]) -> KeyRing:
         asked = False
         for _ in range(_ATTEMPTS):
             stored = self._store.load()
@@ -164,7 +201,9 @@ class KeyManager:
                     asked = True
                     self._ask_holders()
                     continue
-            due = (ring or KeyRing(self._issuer, self._schedule)).advance(now, generate=self._generator())
+            generate = self._generator()
+            due = (ring or KeyRing(self._issuer, self._schedule)).advance(now, generate=generate)
+            due = change(due, now).advance(now, generate=generate)
             if loaded is not None and due == loaded:
                 return self._adopt(due)
             due = due.written()

@@ -31,7 +31,7 @@ FLOORS: list[list[str]] = [
         "trust_checks",
         "trust",
     ],
-    ["rotation", "keyring", "resolver", "verified_cache"],
+    ["rotation", "keyrecord", "keyring", "resolver", "verified_cache"],
     ["signer", "verifier", "inbound", "wellknown"],
     [
         "threads",

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from s2s_mesh.errors import ConfigError, KeyStoreError, StoreReason
-from s2s_mesh.keyring import MAX_PUBLISHED_PER_ALGORITHM, KeyRecord, KeyRing
+from s2s_mesh.keyrecord import KeyRecord
+from s2s_mesh.keyring import MAX_PUBLISHED_PER_ALGORITHM, KeyRing
 from s2s_mesh.keys import SigningKey
 from s2s_mesh.rotation import KeyState, RotationSchedule
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from jwcrypto import jwk
 
-from s2s_mesh.keyring import MAX_PUBLISHED_PER_ALGORITHM, KeyRecord, KeyRing
+from s2s_mesh.keyrecord import KeyRecord
+from s2s_mesh.keyring import MAX_PUBLISHED_PER_ALGORITHM, KeyRing
 from s2s_mesh.keys import SigningKey, VerificationKey, thumbprint
 from s2s_mesh.rotation import RotationSchedule
 

@@ -16,28 +16,19 @@ import pytest
 
 from s2s_mesh import KeyStoreError, RotationSchedule, StoreConflict, StoreReason, TrustConfig
 from s2s_mesh import settings as settings_
-from s2s_mesh.keyring import KeyRecord, KeyRing
+from s2s_mesh.keyrecord import KeyRecord
+from s2s_mesh.keyring import KeyRing
 from s2s_mesh.manager import KeyManager, key_manager
 from s2s_mesh.store import KeyStore, SealedStore, Sealer, generate_key_encryption_key, open_store
 from s2s_mesh.store.memory import MemoryStore
 from s2s_mesh.strict_json import encode
 
 from .servers import RedisServer, run_child, wait_until
-from .tokens import EDGE, LEDGER, NOW, key
+from .tokens import EDGE, LEDGER, NOW, Clock, key
 
 DEFAULT, FAST = RotationSchedule.DEFAULT, RotationSchedule.FAST_FOR_TESTS
 KEK, OTHER_KEK = bytes(range(32)), bytes(range(1, 33))
 DOWN = KeyStoreError(StoreReason.UNREACHABLE, "nobody answers")
-
-
-class Clock:
-    """A clock that a test moves by hand."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Store(MemoryStore):

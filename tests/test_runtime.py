@@ -35,23 +35,13 @@ from s2s_mesh.store.memory import MemoryStore
 
 from .receiver import TRUST
 from .servers import RedisServer, wait_until
-from .tokens import EDGE, LEDGER, NOW, WALLETS, good, key
+from .tokens import EDGE, LEDGER, NOW, WALLETS, Clock, good, key
 
 DEFAULT, FAST = RotationSchedule.DEFAULT, RotationSchedule.FAST_FOR_TESTS
 NOBODY = TrustConfig.parse("version = 1")
 KEK = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"
 DOWN = KeyStoreError(StoreReason.UNREACHABLE, "nobody answers")
 TICK = 1.0  # seconds between two looks of the housekeeper
-
-
-class Clock:
-    """A clock that a test moves by hand."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Store(MemoryStore):

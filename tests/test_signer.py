@@ -13,7 +13,8 @@ import pytest
 from s2s_mesh import KeyStoreError, RotationSchedule, Service, StoreReason, TrustConfig
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.jws import b64url_decode, decode
-from s2s_mesh.keyring import KeyRecord, KeyRing
+from s2s_mesh.keyrecord import KeyRecord
+from s2s_mesh.keyring import KeyRing
 from s2s_mesh.keys import SigningKey
 from s2s_mesh.signer import Signer, TokenKind
 

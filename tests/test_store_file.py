@@ -21,7 +21,7 @@ import pytest
 from s2s_mesh.errors import KeyStoreError, StoreConflict, StoreReason
 from s2s_mesh.store import KeyStore, open_store
 from s2s_mesh.store import file as file_module
-from s2s_mesh.store.conformance import KeyStoreConformance
+from s2s_mesh.testing import KeyStoreConformance
 from tests.servers import run_child
 
 ISSUER = "https://wallets.example.com"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from s2s_mesh.store import KeyStore, Notifier, open_store
-from s2s_mesh.store.conformance import KeyStoreConformance
+from s2s_mesh.testing import KeyStoreConformance
 
 
 class TestMemoryStore(KeyStoreConformance):

@@ -16,10 +16,10 @@ import pytest
 
 from s2s_mesh.errors import KeyStoreError, StoreConflict, StoreReason
 from s2s_mesh.store import KeyStore, Notifier, open_store
-from s2s_mesh.store.conformance import KeyStoreConformance
 from s2s_mesh.store.redis_address import RedisAddress
 from s2s_mesh.store.redis_client import connect
 from s2s_mesh.store.redis_listener import RedisListener
+from s2s_mesh.testing import KeyStoreConformance
 from tests.servers import CuttingProxy, RedisServer, run_child, wait_until
 
 BOUND = 8.0  # seconds; a hung server costs one or two time-outs of a second, and tests run in parallel

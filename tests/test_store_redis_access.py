@@ -14,8 +14,8 @@ import trustme
 
 from s2s_mesh.errors import KeyStoreError, StoreReason
 from s2s_mesh.store import KeyStore, Notifier, open_store
-from s2s_mesh.store.conformance import KeyStoreConformance
 from s2s_mesh.store.redis_errors import acl
+from s2s_mesh.testing import KeyStoreConformance
 from tests.servers import RedisServer, tls_server_program, wait_until
 
 ISSUER = "https://wallets.example.com"

@@ -11,7 +11,7 @@ import pytest
 
 from s2s_mesh.errors import KeyStoreError, StoreReason
 from s2s_mesh.store import KeyStore, Notifier, open_store
-from s2s_mesh.store.conformance import KeyStoreConformance
+from s2s_mesh.testing import KeyStoreConformance
 from tests.servers import (
     CuttingProxy,
     RedisServer,

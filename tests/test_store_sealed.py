@@ -24,7 +24,7 @@ from s2s_mesh.store import (
     open_store,
     parse_key_encryption_keys,
 )
-from s2s_mesh.store.conformance import KeyStoreConformance
+from s2s_mesh.testing import KeyStoreConformance
 
 ISSUER = "https://wallets.example.com"
 KEK, OTHER_KEK = b"k" * 32, b"o" * 32

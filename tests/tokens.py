@@ -18,6 +18,16 @@ WALLETS = "https://wallets.example.com"
 LEDGER = "https://ledger.example.com"
 
 
+class Clock:
+    """A clock that a test moves by hand."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class _Absent:
     """Removes a member."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..clock import now
 from .environment import key_manager, load_settings
-from .output import AsJSON, moment, print_json, print_table, stamp
+from .output import AsJSON, Yes, confirm, moment, print_json, print_table, stamp
 
 if TYPE_CHECKING:
-    from ..keyring import KeyRecord, KeyRing
+    from ..keyrecord import KeyRecord
+    from ..keyring import KeyRing
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The service's own keys, in its key store."
@@ -59,6 +60,77 @@ def show(as_json: AsJSON = False) -> None:
         return
     typer.echo(f"key ring of {ring.issuer}, version {ring.version}")
     _print_ring(ring, at)
+
+
+@app.command("rotate")
+def rotate(
+    at_once: Annotated[bool, typer.Option("--now", help="Only if the next key may sign already.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Let the next key sign, before its time.
+
+    The present key stays published until every token it signed has expired, so no call fails. Without --now
+    the next key takes over as soon as every receiver has it; with --now at once, or, if some receiver may not
+    have it yet, not at all. Any number may run at once: they make one rotation.
+
+    \b
+    Example:
+      s2s-mesh keys rotate --now --yes
+    """
+    manager = key_manager(load_settings(), may_create=False)
+    done: list[str] = []
+
+    def hand_over(ring: KeyRing, at: float) -> KeyRing:
+        successor, ripe_at = ring.successor(at), ring.ripe_at(at)
+        done.clear()
+        if successor is None or ripe_at is None:
+            return ring  # the step after this one makes a successor
+        start = at if at_once else max(at, ripe_at)
+        if ripe_at > start:
+            done.append(f"nothing changed: {successor.kid} may sign {moment(ripe_at, at)} at the earliest")
+            return ring
+        if successor.sign_from <= start:
+            done.append(f"nothing changed: {successor.kid} signs {moment(successor.sign_from, at)} anyway")
+            return ring
+        done.append(f"{successor.kid} signs from {moment(start, at)} on")
+        return ring.hand_over(at, start)
+
+    confirm("rotate the signing key", yes)
+    manager.change(hand_over)
+    typer.echo(done[0] if done else "nothing changed: the next key has only just been made")
+
+
+@app.command("revoke")
+def revoke(kid: Annotated[str, typer.Argument(help="As `keys show` prints it.")], yes: Yes = False) -> None:
+    """Revoke a key: unpublished at once, the next key signs at once.
+
+    For a key that may be known to somebody else. Receivers refuse its tokens as soon as they have refreshed
+    the JWKS (5 minutes as a rule; while they cannot reach it, up to an hour more). It cannot be undone.
+
+    \b
+    Example:
+      s2s-mesh keys revoke NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs
+    """
+    manager = key_manager(load_settings(), may_create=False)
+    confirm(f"revoke {kid} for ever", yes)
+    ring = manager.change(lambda ring, at: ring.compromise(kid, at))
+    signing = ring.signing_record(now())
+    typer.echo(f"revoked {kid}; {signing.kid if signing is not None else 'no key'} signs now")
+
+
+@app.command("rewrap")
+def rewrap(yes: Yes = False) -> None:
+    """Seal the ring under the first key in S2S_MESH_KEY_ENCRYPTION_KEY.
+
+    To replace a key-encryption key: set NEW,OLD in every process, run this, then set NEW alone.
+
+    \b
+    Example:
+      S2S_MESH_KEY_ENCRYPTION_KEY=$NEW,$OLD s2s-mesh keys rewrap --yes
+    """
+    manager = key_manager(load_settings(), may_create=False)
+    confirm("seal the ring under the first key-encryption key", yes)
+    typer.echo("sealed anew" if manager.rewrap() else "nothing changed: it is sealed under that key already")
 
 
 def jwks() -> None:

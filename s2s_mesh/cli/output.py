@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def confirm(what: str, yes: bool) -> None:
+    """Ask a person before something that can break callers; a script has to say --yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        typer.echo(f"nobody can be asked whether to {what}: pass --yes", err=True)
+        raise typer.Exit(2)
+    typer.confirm(f"Really {what}?", abort=True)
 
 
 def print_json(data: Any) -> None:

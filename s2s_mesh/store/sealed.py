@@ -191,6 +191,11 @@ class SealedStore:
         self.store = store
         self._sealer = sealer
 
+    @property
+    def sealing_key_id(self) -> str | None:
+        """Id of the key-encryption key that seals new documents; None where nothing is sealed."""
+        return None if self._sealer is None else self._sealer.kek_ids[0]
+
     def load(self) -> Document | None:
         """Return the stored document, opened, or None where there is none.
 
@@ -242,7 +247,7 @@ class SealedStore:
             self.store.swap(expected_raw, raw)
         if self._sealer is None:
             return Document(plain=plain, raw=raw, kek_id=None)
-        return Document(plain=plain, raw=raw, kek_id=kek_id or self._sealer.kek_ids[0])
+        return Document(plain=plain, raw=raw, kek_id=kek_id or self.sealing_key_id)
 
     def close(self) -> None:
         """Close the store underneath."""
