@@ -147,8 +147,8 @@ class Service:
         traceback: TracebackType | None = None,
     ) -> None:
         with self._lock:
-            self._users -= 1
-            if self._users > 0:
+            self._users = max(self._users - 1, 0)
+            if self._users:
                 return
             runtime, self._runtime = self._runtime, None
         if runtime is not None:
