@@ -97,9 +97,10 @@ def test_starting_is_counted_and_the_last_one_out_stops_it() -> None:
     for _ in range(2):
         with made:
             asyncio.run(nested())
-            assert "s2s-mesh-housekeeper" in our_threads()
+            running = our_threads().count("s2s-mesh-housekeeper")
             assert made.ready
-        assert "s2s-mesh-housekeeper" not in our_threads()
+        # other tests of this process may have services of their own
+        assert our_threads().count("s2s-mesh-housekeeper") < running
 
 
 def test_first_use_starts_it_without_any_context() -> None:
