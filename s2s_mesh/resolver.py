@@ -67,7 +67,6 @@ class _Issuer(msgspec.Struct, frozen=True, kw_only=True):
     keys: Mapping[str, VerificationKey] = {}
     etag: str | None = None
     fetched_at: float | None = None
-    fresh_until: float = 0
     stale_until: float = 0
     refresh_at: float = 0
     tried_at: float | None = None
@@ -181,7 +180,6 @@ class KeyResolver:
             keys=keys,
             etag=etag,
             fetched_at=now,
-            fresh_until=now + fresh,
             stale_until=now + fresh + self.limits.stale_grace,
             refresh_at=now + fresh * (self.limits.refresh_share - _MAX_JITTER * jitter),
             # a set that brought a new key shows that asking was right
