@@ -173,13 +173,14 @@ class KeyRing:
             )
         record = self.records[kid]
         revoked_at = now if record.revoked_at is None else min(now, record.revoked_at)
-        revoked = msgspec.structs.replace(record, revoked_at=revoked_at, private=None)
-        ring = self._replaced([revoked if r.kid == kid else r for r in self.records.values()])
-        successor = ring.signing_record(now)
-        if successor is None or successor.sign_from <= now:
+        ring = self._with(msgspec.structs.replace(record, revoked_at=revoked_at, private=None))
+        signing = ring.signing_record(now)
+        if signing is None or signing.sign_from <= now:
             return ring
-        started = msgspec.structs.replace(successor, sign_from=now)
-        return ring._replaced([started if r.kid == started.kid else r for r in ring.records.values()])
+        able = [r for r in ring.records.values() if now < r.may_sign_until()]
+        # the one that most caches have; during a change of algorithm there are two
+        successor = min(able, key=lambda r: (r.publish_at, r.kid))
+        return ring._with(msgspec.structs.replace(successor, sign_from=now))
 
     def successor(self, now: float) -> KeyRecord | None:
         """The record that signs after the present one, or None."""
@@ -213,21 +214,36 @@ class KeyRing:
                 f"the next key of {self.issuer} is published for too short a time: caches of receivers may "
                 f"lack it for another {ripe_at - at:.0f} s"
             )
-        if self._is_full(now):
-            first = min(r.remove_at for r in self.records.values() if r.published(now))
-            raise ConfigError(
-                f"{MAX_PUBLISHED_PER_ALGORITHM} keys of one algorithm are published already, and a rotation "
-                f"adds one; the first of them is removed in {first - now:.0f} s"
-            )
-        changed = {
-            current.kid: msgspec.structs.replace(current, sign_until=min(current.sign_until, at)),
-            successor.kid: msgspec.structs.replace(
+        self._refuse_if_full(now)
+        return self._with(
+            msgspec.structs.replace(current, sign_until=min(current.sign_until, at)),
+            msgspec.structs.replace(
                 successor,
                 sign_from=min(successor.sign_from, at),
                 sign_until=min(successor.sign_until, at + self.schedule.period),
             ),
-        }
-        return self._replaced(changed.get(r.kid, r) for r in self.records.values())
+        )
+
+    def replace_successor(self, now: float, key: SigningKey) -> KeyRing:
+        """`key`, published at once, takes over as soon as it is ripe, instead of the present successor.
+
+        For a change of algorithm. Until then every key signs as it would have: should the present one be
+        revoked meanwhile, the former successor, which receivers have, steps in.
+
+        Args:
+            now: Unix seconds.
+            key: a new key.
+
+        Raises:
+            ConfigError: so many keys are published that no other could be.
+        """
+        self._refuse_if_full(now)
+        start = now + self.schedule.lead
+        ring, _ = self._replaced(
+            msgspec.structs.replace(record, sign_until=min(record.sign_until, start))
+            for record in self.records.values()
+        )._with_key(key, now, sign_from=start, start=start)
+        return ring
 
     def merge(self, other: KeyRing) -> KeyRing:
         """Both rings in one; see the module's first paragraph. Revocation wins.
@@ -251,6 +267,9 @@ class KeyRing:
 
     def _replaced(self, records: Iterable[KeyRecord]) -> KeyRing:
         return KeyRing(self.issuer, self.schedule, records, version=self.version)
+
+    def _with(self, *records: KeyRecord) -> KeyRing:
+        return self._replaced({**self.records, **{record.kid: record for record in records}}.values())
 
     def _after_erasing(self, now: float) -> list[KeyRecord]:
         """Without private halves past `sign_until`, without records past `remove_at` and twice the skew.
@@ -276,12 +295,20 @@ class KeyRing:
             sign_until=sign_until,
             remove_at=sign_until + self.schedule.drain,
         )
-        return self._replaced([*self.records.values(), record]), record
+        return self._with(record), record
 
     def _lacks_successor(self, now: float, current: KeyRecord) -> bool:
         if any(record.may_sign_until() > current.sign_until for record in self.records.values()):
             return False
         return not self._is_full(now)
+
+    def _refuse_if_full(self, now: float) -> None:
+        if self._is_full(now):
+            first = min(r.remove_at for r in self.records.values() if r.published(now))
+            raise ConfigError(
+                f"{MAX_PUBLISHED_PER_ALGORITHM} keys of one algorithm are published already, and a rotation "
+                f"adds one; the first of them is removed in {first - now:.0f} s"
+            )
 
     def _is_full(self, now: float) -> bool:
         published = [r.public.alg for r in self.records.values() if r.published(now)]

@@ -122,6 +122,10 @@ class VerificationKey:
         """Whether `signature` is this key's over `signing_input`; PyJWT and OpenSSL refuse other lengths."""
         return bool(self._verify(signing_input, self._key, signature))
 
+    def to_pem(self) -> str:
+        """SubjectPublicKeyInfo as PEM (RFC 7468 section 13), for programs that read no JWKS."""
+        return str(jwcrypto_jwk.JWK(**self.public_jwk).export_to_pem().decode())
+
     def __repr__(self) -> str:
         return f"VerificationKey(kid={self.kid!r}, alg={self.alg!r})"
 

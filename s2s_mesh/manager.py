@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from .errors import KeyStoreError, StoreConflict, StoreReason
 from .jitter import between
@@ -23,6 +24,7 @@ log = logging.getLogger("s2s_mesh.keys")
 _ATTEMPTS = 20
 _WHO_HAS = "who-has"
 _CHANGED = "changed"
+_T = TypeVar("_T")
 
 
 def key_manager(
@@ -135,20 +137,7 @@ class KeyManager:
         Raises:
             KeyStoreError: as `refresh`, or `NO_RING`.
         """
-        for _ in range(_ATTEMPTS):
-            stored = self._store.load()
-            if self._parse(stored) is None or stored is None:
-                self._refuse_first_key_unless_allowed(None)
-                raise KeyStoreError(StoreReason.NO_RING, f"there is no ring of {self._issuer} to seal anew")
-            if stored.kek_id == self._store.sealing_key_id:
-                return False
-            try:
-                self._store.swap(stored, stored.plain, rewrap=True)
-            except StoreConflict:
-                self._pause.wait(between(0, 0.05))
-                continue
-            return True
-        raise StoreConflict(f"{_ATTEMPTS} times another writer was first; try again")
+        return self._until_first(self._seal_anew)
 
     def peek(self) -> KeyRing | None:
         """The ring as it is stored, or None where there is none; holds and changes nothing.
@@ -175,7 +164,7 @@ class KeyManager:
 
     def _take_step(self, change: Callable[[KeyRing, float], KeyRing] = lambda ring, _now: ring) -> KeyRing:
         try:
-            ring = self._refresh(change)
+            ring = self._until_first(lambda: self._attempt(change))
         except KeyStoreError as failed:
             if self.last_error is None or self.last_error.reason is not failed.reason:
                 log.error("key ring of %s: %s: %s", self._issuer, failed.reason.value, failed)
@@ -188,37 +177,48 @@ class KeyManager:
             self.last_error = None
         return ring
 
-    def _refresh(self, change: Callable[[KeyRing, float], KeyRing]) -> KeyRing:
-        asked = False
+    def _attempt(self, change: Callable[[KeyRing, float], KeyRing]) -> KeyRing:
+        stored, loaded, ring = self._look()
+        if ring is None or ring.signing_record(self._clock()) is None:
+            self._refuse_first_key_unless_allowed(ring)
+            self._ask_holders()
+            stored, loaded, ring = self._look()
+        now, generate = self._clock(), self._generator()
+        due = (ring or KeyRing(self._issuer, self._schedule)).advance(now, generate=generate)
+        due = change(due, now).advance(now, generate=generate)
+        if loaded is not None and due == loaded:
+            return self._adopt(due)
+        due = due.written()
+        self._store.swap(stored, due.to_bytes())
+        self.writes += 1
+        log.info("key ring of %s written: version %d, keys %s", self._issuer, due.version, list(due.records))
+        self._announce(_CHANGED)
+        return self._adopt(due)
+
+    def _seal_anew(self) -> bool:
+        stored = self._store.load()
+        if self._parse(stored) is None or stored is None:
+            self._refuse_first_key_unless_allowed(None)
+            raise KeyStoreError(StoreReason.NO_RING, f"there is no ring of {self._issuer} to seal anew")
+        if stored.kek_id == self._store.sealing_key_id:
+            return False
+        self._store.swap(stored, stored.plain, rewrap=True)
+        return True
+
+    def _until_first(self, attempt: Callable[[], _T]) -> _T:
+        """Repeat `attempt` while other writers are first."""
         for _ in range(_ATTEMPTS):
-            stored = self._store.load()
-            loaded = self._parse(stored)
-            ring = self._merged(loaded)
-            now = self._clock()
-            if ring is None or ring.signing_record(now) is None:
-                self._refuse_first_key_unless_allowed(ring)
-                if not asked:
-                    asked = True
-                    self._ask_holders()
-                    continue
-            generate = self._generator()
-            due = (ring or KeyRing(self._issuer, self._schedule)).advance(now, generate=generate)
-            due = change(due, now).advance(now, generate=generate)
-            if loaded is not None and due == loaded:
-                return self._adopt(due)
-            due = due.written()
             try:
-                self._store.swap(stored, due.to_bytes())
+                return attempt()
             except StoreConflict:
                 self._pause.wait(between(0, 0.05))
-                continue
-            self.writes += 1
-            log.info(
-                "key ring of %s written: version %d, keys %s", self._issuer, due.version, list(due.records)
-            )
-            self._announce(_CHANGED)
-            return self._adopt(due)
         raise StoreConflict(f"{_ATTEMPTS} times another writer was first; the next poll tries again")
+
+    def _look(self) -> tuple[Document | None, KeyRing | None, KeyRing | None]:
+        """What is stored, its ring, and that merged with the ring that is held."""
+        stored = self._store.load()
+        loaded = self._parse(stored)
+        return stored, loaded, self._merged(loaded)
 
     def _parse(self, stored: Document | None) -> KeyRing | None:
         if stored is None:

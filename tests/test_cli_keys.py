@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jwcrypto.jwk import JWK
 
 from s2s_mesh.cli.environment import key_manager, load_settings
 from s2s_mesh.keyring import KeyRing
@@ -81,7 +83,38 @@ def test_jwks(terminal: Terminal, ring: KeyRing) -> None:
     assert not PRIVATE & members(json.loads(printed))
 
 
-@pytest.mark.parametrize("command", ["keys show", "keys show --json", "jwks"])
+def test_export_as_jwks(terminal: Terminal, ring: KeyRing) -> None:
+    """It is the JWKS, printed or in a file that everybody may read and nobody sees half written."""
+    printed = terminal.call("keys", "export-public").stdout_bytes
+    assert printed == terminal.call("jwks").stdout_bytes
+    done = terminal.call("keys", "export-public", "--output", "public.jwks.json")
+    assert done.stdout == f"wrote 2 public keys of {ISSUER} to public.jwks.json\n"
+    assert (terminal.folder / "public.jwks.json").read_bytes() == printed
+    assert [path.name for path in terminal.folder.iterdir() if "public" in path.name] == ["public.jwks.json"]
+
+
+def test_export_as_pem(terminal: Terminal, ring: KeyRing) -> None:
+    """One PEM block per published key, each under its kid and algorithm."""
+    text = terminal.call("keys", "export-public", "--pem").stdout
+    blocks = dict(
+        re.findall(
+            r"# (\S+) ES256\n(-----BEGIN PUBLIC KEY-----\n.+?-----END PUBLIC KEY-----\n)", text, re.DOTALL
+        )
+    )
+    assert set(blocks) == set(ring.records)
+    for kid, pem in blocks.items():
+        assert JWK.from_pem(pem.encode()).thumbprint() == kid
+    assert "PRIVATE" not in text
+
+
+def test_export_to_a_place_that_cannot_be_written(terminal: Terminal, ring: KeyRing) -> None:
+    """Exit code 2, and nothing is left there."""
+    refused = terminal.call("keys", "export-public", "--output", "missing/public.jwks.json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "missing/public.jwks.json cannot be written: No such file or directory" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["keys show", "keys show --json", "jwks", "keys export-public"])
 def test_no_ring(terminal: Terminal, command: str) -> None:
     """Where there is no ring, looking at it is exit code 1 and makes none."""
     result = terminal.call(*command.split())

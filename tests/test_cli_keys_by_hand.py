@@ -82,6 +82,45 @@ def test_a_rotation_that_would_publish_a_fifth_key_is_refused(terminal: Terminal
         assert len(published(terminal)) == 4
 
 
+def test_a_change_of_algorithm_is_one_more_rotation(terminal: Terminal) -> None:
+    """Published now, signs when every receiver has it, made once however often it is asked for."""
+    with frozen() as clock:
+        terminal.create_ring()
+        first = signing(terminal)
+        done = terminal.call("keys", "rotate", "--algorithm", "Ed25519", "--yes")
+        assert done.stdout.endswith("(in 2 h) on\n")
+        assert "set S2S_MESH_ALGORITHM=Ed25519 in every process" in done.stderr
+        again = terminal.call("keys", "rotate", "--algorithm", "Ed25519", "--yes")
+        assert again.stdout.endswith("(in 2 h) anyway\n")
+        clock.tick(LEAD - 1)
+        assert signing(terminal) == first
+        clock.tick(1)
+        (now,) = [key for key in keys(terminal) if key["signs_now"]]
+        assert now["alg"] == "Ed25519"
+        assert first in published(terminal)
+        terminal.environment["S2S_MESH_ALGORITHM"] = "Ed25519"
+        quiet = terminal.call("keys", "rotate", "--algorithm", "Ed25519", "--yes")
+        assert (quiet.exit_code, quiet.stderr) == (0, "")
+        assert signing(terminal) == now["kid"]
+
+
+def test_a_change_of_algorithm_is_never_at_once(terminal: Terminal) -> None:
+    """No receiver has a key that is not made yet: `--now` changes nothing and says what would."""
+    terminal.create_ring()
+    before = keys(terminal)
+    done = terminal.call("keys", "rotate", "--algorithm", "RS256", "--now", "--yes")
+    assert done.stdout == "nothing changed: the next key is not of RS256; without --now one is made\n"
+    assert keys(terminal) == before
+
+
+def test_an_algorithm_that_is_not_offered(terminal: Terminal) -> None:
+    """Exit code 2, with those that are."""
+    terminal.create_ring()
+    refused = terminal.call("keys", "rotate", "--algorithm", "HS256", "--yes")
+    assert refused.exit_code == 2
+    assert "'HS256' is not one of ES256, ES384, Ed25519, PS256, RS256" in refused.stderr
+
+
 def test_a_key_that_rotated_out_is_removed_when_its_last_token_has_expired(terminal: Terminal) -> None:
     """Its removal time is the one it was born with."""
     with frozen() as clock:

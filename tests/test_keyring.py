@@ -354,6 +354,58 @@ def older_copy(ring: KeyRing) -> KeyRing:
     return KeyRing.parse(ring.to_bytes(), issuer=WALLETS, schedule=SCHEDULE)
 
 
+def test_a_change_of_algorithm() -> None:
+    """The new key is published at once, takes over after its lead, and nothing is unpublished for it."""
+    ring = first_ring()
+    now = T0 + 5 * DAY
+    rsa = key("RS256", "replacement")
+    changed = ring.replace_successor(now, rsa)
+    before, after = set(ring.jwks(now).keys), set(changed.jwks(now).keys)
+    assert after == before | {rsa.kid}
+    assert signer(changed, now + LEAD - 1) == signer(ring, now)
+    assert signer(changed, now + LEAD) == rsa.kid
+    assert signer(changed, now + LEAD + PERIOD - 1) == rsa.kid
+    assert before < set(changed.jwks(now + LEAD).keys)
+    assert changed.advance(now, generate=never) is changed
+    assert changed.successor(now) == changed.records[rsa.kid]
+
+
+def test_a_change_of_algorithm_close_to_a_rotation_leaves_no_gap() -> None:
+    """The former next key signs for the rest of the lead, and no longer."""
+    ring = first_ring()
+    first = ring.signing_record(T0)
+    assert first is not None
+    second = ring.successor(T0)
+    assert second is not None
+    now = first.sign_until - 60
+    changed = ring.replace_successor(now, key("RS256", "replacement"))
+    signs = [signer(changed, at) for at in (now, now + 60, now + LEAD - 1, now + LEAD)]
+    assert signs == [first.kid, second.kid, second.kid, key("RS256", "replacement").kid]
+
+
+def test_a_revocation_during_a_change_of_algorithm() -> None:
+    """The key that receivers have had for longest steps in, not the one that is minutes old."""
+    ring = first_ring()
+    now = T0 + 5 * DAY
+    second = ring.successor(now)
+    rsa = key("RS256", "replacement")
+    assert second is not None
+    revoked = ring.replace_successor(now, rsa).compromise(signer(ring, now), now + 60)
+    assert [signer(revoked, at) for at in (now + 60, now + LEAD - 1, now + LEAD)] == [
+        second.kid,
+        second.kid,
+        rsa.kid,
+    ]
+
+
+def test_a_change_of_algorithm_that_would_publish_too_many_keys() -> None:
+    """Refused with the time until there is room; the ring is as it was."""
+    ring = first_ring()
+    ring = ring.replace_successor(T0, key("ES256", "third")).replace_successor(T0, key("ES256", "fourth"))
+    with pytest.raises(ConfigError, match="4 keys of one algorithm are published already"):
+        ring.replace_successor(T0, key("ES256", "fifth"))
+
+
 @pytest.mark.parametrize("order", [lambda a, b: a.merge(b), lambda a, b: b.merge(a)], ids=["onto", "from"])
 def test_no_older_copy_undoes_a_revocation(order: Callable[[KeyRing, KeyRing], KeyRing]) -> None:
     """Merged with a copy from before the revocation, in either order, the key stays revoked and erased."""

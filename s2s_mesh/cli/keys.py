@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..clock import now
 from .environment import key_manager, load_settings
-from .output import AsJSON, Yes, confirm, moment, print_json, print_table, stamp
+from .output import AsJSON, Yes, confirm, moment, print_json, print_table, stamp, write_file
 
 if TYPE_CHECKING:
+    from ..jwks import JWKSet
     from ..keyrecord import KeyRecord
     from ..keyring import KeyRing
 
@@ -65,6 +68,10 @@ def show(as_json: AsJSON = False) -> None:
 @app.command("rotate")
 def rotate(
     at_once: Annotated[bool, typer.Option("--now", help="Only if the next key may sign already.")] = False,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the next key, from ES256, ES384, RS256, PS256 and Ed25519."),
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Let the next key sign, before its time.
@@ -73,31 +80,57 @@ def rotate(
     the next key takes over as soon as every receiver has it; with --now at once, or, if some receiver may not
     have it yet, not at all. Any number may run at once: they make one rotation.
 
+    With --algorithm the next key is of that algorithm: where it is not, a new one is published and takes over
+    instead. Before that, see that every receiver's trust file allows the algorithm for this issuer; and set
+    S2S_MESH_ALGORITHM as well, or later keys are of the former algorithm again.
+
     \b
     Example:
       s2s-mesh keys rotate --now --yes
+      s2s-mesh keys rotate --algorithm ES256
     """
-    manager = key_manager(load_settings(), may_create=False)
-    done: list[str] = []
+    from ..keys import ALGORITHMS, SigningKey
 
-    def hand_over(ring: KeyRing, at: float) -> KeyRing:
-        successor, ripe_at = ring.successor(at), ring.ripe_at(at)
-        done.clear()
-        if successor is None or ripe_at is None:
-            return ring  # the step after this one makes a successor
-        start = at if at_once else max(at, ripe_at)
-        if ripe_at > start:
-            done.append(f"nothing changed: {successor.kid} may sign {moment(ripe_at, at)} at the earliest")
-            return ring
-        if successor.sign_from <= start:
-            done.append(f"nothing changed: {successor.kid} signs {moment(successor.sign_from, at)} anyway")
-            return ring
-        done.append(f"{successor.kid} signs from {moment(start, at)} on")
-        return ring.hand_over(at, start)
+    if algorithm is not None and algorithm not in ALGORITHMS:
+        raise typer.BadParameter(f"{algorithm!r} is not one of {', '.join(sorted(ALGORITHMS))}")
+    settings = load_settings()
+    generate = cache(lambda: SigningKey.generate(algorithm or settings.algorithm))
+    outcome = ""
 
-    confirm("rotate the signing key", yes)
-    manager.change(hand_over)
-    typer.echo(done[0] if done else "nothing changed: the next key has only just been made")
+    def change(ring: KeyRing, at: float) -> KeyRing:
+        nonlocal outcome
+        successor = ring.successor(at)
+        if algorithm is None or (successor is not None and successor.public.alg == algorithm):
+            ring, outcome = _hand_over(ring, at, at_once)
+        elif at_once:
+            outcome = f"nothing changed: the next key is not of {algorithm}; without --now one is made"
+        else:
+            ring = ring.replace_successor(at, generate())
+            outcome = f"{generate().kid} signs from {moment(at + ring.schedule.lead, at)} on"
+        return ring
+
+    condition = "" if algorithm is None else f" to {algorithm}, which every receiver's trust file must allow"
+    confirm(f"rotate the signing key{condition}", yes)
+    key_manager(settings, may_create=False).change(change)
+    typer.echo(outcome)
+    if algorithm is not None and algorithm != settings.algorithm:
+        typer.echo(
+            f"set S2S_MESH_ALGORITHM={algorithm} in every process of {settings.issuer}: it is "
+            f"{settings.algorithm} here, and so the key after this one would be",
+            err=True,
+        )
+
+
+def _hand_over(ring: KeyRing, at: float, at_once: bool) -> tuple[KeyRing, str]:
+    successor, ripe_at = ring.successor(at), ring.ripe_at(at)
+    if successor is None or ripe_at is None:
+        return ring.hand_over(at, at), ""  # says why it cannot
+    start = at if at_once else max(at, ripe_at)
+    if ripe_at > start:
+        return ring, f"nothing changed: {successor.kid} may sign {moment(ripe_at, at)} at the earliest"
+    if successor.sign_from <= start:
+        return ring, f"nothing changed: {successor.kid} signs {moment(successor.sign_from, at)} anyway"
+    return ring.hand_over(at, start), f"{successor.kid} signs from {moment(start, at)} on"
 
 
 @app.command("revoke")
@@ -133,6 +166,37 @@ def rewrap(yes: Yes = False) -> None:
     typer.echo("sealed anew" if manager.rewrap() else "nothing changed: it is sealed under that key already")
 
 
+@app.command("export-public")
+def export_public(
+    pem: Annotated[bool, typer.Option("--pem", help="PEM, one block per key, instead of the JWKS.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Replace this file in one step, instead of printing."),
+    ] = None,
+) -> None:
+    """Export the public keys, for receivers and programs that cannot fetch the JWKS.
+
+    For `jwks_file` in a receiver's trust file, a static file server, or a program that reads PEM. Export
+    again after each rotation: the next key is in it long before it signs. Changes nothing in the store. Exit
+    code 1 if there is no ring or no published key; FILE then stays as it is.
+
+    \b
+    Example:
+      s2s-mesh keys export-public --output public/settlement.jwks.json
+    """
+    ring = _stored_ring()
+    document = _published(ring)
+    if pem:
+        text = "".join(f"# {key.kid} {key.alg}\n{key.to_pem()}" for key in document.keys.values())
+    else:
+        text = document.to_bytes().decode() + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_file(output, text)
+    typer.echo(f"wrote {len(document.keys)} public keys of {ring.issuer} to {output}")
+
+
 def jwks() -> None:
     """Print the JWKS, exactly as it is served.
 
@@ -142,12 +206,16 @@ def jwks() -> None:
     Example:
       s2s-mesh jwks > wallets.jwks.json
     """
-    document = _stored_ring().jwks(now())
+    typer.echo(_published(_stored_ring()).to_bytes())
+
+
+def _published(ring: KeyRing) -> JWKSet:
+    document = ring.jwks(now())
     if not document.keys:
         # an empty set would tell whoever trusts it that every key is revoked
         typer.echo("the key ring holds no published key; run `s2s-mesh keys init`", err=True)
         raise typer.Exit(1)
-    typer.echo(document.to_bytes())
+    return document
 
 
 def _stored_ring() -> KeyRing:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ..errors import ConfigError
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -52,6 +56,22 @@ def _draw(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Put `text` in the place of a public file in one step: readers see the old text or the new one.
+
+    Raises:
+        ConfigError: it cannot be written; what was there is still there.
+    """
+    # beside its place, for a rename works within one file system only
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as failed:
+        temporary.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {failed.strerror}") from None
 
 
 def stamp(at: float) -> str:
