@@ -6,6 +6,7 @@ authentic only after the signature holds (`verifier.py`).
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Collection, Mapping
@@ -40,7 +41,7 @@ class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
     max_life: float
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
+class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claims set that obeys its rules.
 
     Attributes:
@@ -117,11 +118,10 @@ def validate(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> Claims
         raise TokenRejected(
             Reason.PROOF_MISSING, "the token is bound to a key (cnf) but came as a plain bearer"
         )
-    for name in ("sub", "client_id"):
-        if claims.get(name) != rules.issuer:
-            raise TokenRejected(
-                Reason.BAD_SUBJECT, f"{name} is not the issuer itself, and no user is carried"
-            )
+    if not claims.get("sub") == claims.get("client_id") == rules.issuer:
+        raise TokenRejected(
+            Reason.BAD_SUBJECT, "sub or client_id is not the issuer itself, and no user is carried"
+        )
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI:
         raise TokenRejected(Reason.BAD_JTI, f"jti must be a string of 1 to {_MAX_JTI} characters")
@@ -144,38 +144,40 @@ def _audience(aud: Any, own: Collection[str]) -> str:
     return aud
 
 
-def _time(claims: Mapping[str, Any], name: str) -> int:
-    value = claims.get(name)
-    # type() and not isinstance(): True is an int in Python
-    if type(value) is not int or not 0 < value < _MAX_TIME:
-        raise TokenRejected(Reason.BAD_TIME_CLAIM, f"{name} must be whole Unix seconds")
-    return value
-
-
 def _times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> tuple[float, int]:
-    issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
-    not_before = max(issued_at, _time(claims, "nbf")) if "nbf" in claims else issued_at
-    if expires_at <= issued_at:
-        raise TokenRejected(Reason.BAD_TIME_CLAIM, "exp is not after iat")
+    issued_at, expires_at = claims.get("iat"), claims.get("exp")
+    not_before = claims.get("nbf", issued_at)
+    # type() and not isinstance(): True is an int in Python
+    if type(issued_at) is not int or type(expires_at) is not int or type(not_before) is not int:
+        raise TokenRejected(Reason.BAD_TIME_CLAIM, "iat, exp or nbf is not whole Unix seconds")
+    if not (0 < issued_at < expires_at < _MAX_TIME and 0 < not_before < _MAX_TIME):
+        raise TokenRejected(Reason.BAD_TIME_CLAIM, "iat, exp or nbf is out of range, or exp is not after iat")
+    if not_before < issued_at:
+        not_before = issued_at
+    leeway = rules.leeway
     if expires_at - issued_at > rules.max_life:
         raise TokenRejected(
             Reason.LIFE_TOO_LONG,
             f"lives {expires_at - issued_at} s; at most {rules.max_life:g} s are allowed",
         )
-    if expires_at <= now - rules.leeway:
+    if expires_at <= now - leeway:
+        raise TokenRejected(Reason.EXPIRED, f"expired {now - expires_at:.0f} s ago; leeway is {leeway:g} s")
+    if not_before > now + leeway:
         raise TokenRejected(
-            Reason.EXPIRED, f"expired {now - expires_at:.0f} s ago; leeway is {rules.leeway:g} s"
+            Reason.NOT_YET_VALID, f"valid only in {not_before - now:.0f} s; leeway is {leeway:g} s"
         )
-    if not_before > now + rules.leeway:
-        raise TokenRejected(
-            Reason.NOT_YET_VALID, f"valid only in {not_before - now:.0f} s; leeway is {rules.leeway:g} s"
-        )
-    return not_before - rules.leeway, expires_at
+    return not_before - leeway, expires_at
 
 
 def _scopes(scope: Any) -> frozenset[str]:
     if not isinstance(scope, str):
         raise TokenRejected(Reason.BAD_SCOPE, "scope must be one space-delimited string")
+    return _split(scope)
+
+
+@functools.lru_cache(maxsize=256)
+def _split(scope: str) -> frozenset[str]:
+    """The scopes of a claim; a caller asks for the same ones with every token, so the last 256 are kept."""
     scopes = scope.split(" ")
     if len(scopes) > _MAX_SCOPES or not all(map(_SCOPE.fullmatch, scopes)):
         raise TokenRejected(

@@ -175,10 +175,15 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.issuer
 
 
+_OPEN = {dict, list}
+
+
 def freeze(value: Any) -> Any:
     """Return JSON data as mappings and tuples that nobody can change."""
     kind = type(value)
     if kind is dict:
+        if _OPEN.isdisjoint(map(type, value.values())):
+            return MappingProxyType(value.copy())
         return MappingProxyType({name: freeze(member) for name, member in value.items()})
     if kind is list:
         return tuple(freeze(member) for member in value)

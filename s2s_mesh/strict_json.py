@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 
 MAX_DEPTH = 8
 _MAX_INT = 10**16  # sixteen digits
 _decode = msgspec.json.Decoder().decode
+# most objects are flat, of text and short integers: one call reads such a one and proves it
+_decode_flat = msgspec.json.Decoder(
+    dict[str, str | Annotated[int, msgspec.Meta(gt=-_MAX_INT, lt=_MAX_INT)]]
+).decode
 
 
 def _plain(value: Any) -> Any:
@@ -45,17 +49,15 @@ def decode_object(data: bytes) -> dict[str, Any]:
             numbers that are not finite or longer than 16 digits, or nesting beyond `MAX_DEPTH`.
     """
     try:
-        value = _decode(data)
-        reproduced = _encode(value) == data
+        flat: dict[str, Any] = _decode_flat(data)
+        if _encode(flat) == data:
+            return flat
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        reproduced = False
-    if not reproduced:
-        value = _decode_slowly(data)
+        pass
+    value = _decode_deep(data)
     if type(value) is not dict:
         raise NotStrictJSON("not a JSON object")
-    for member in value.values():
-        if type(member) is not str:
-            _check(member, 2)
+    _check(value, 1)
     return value
 
 
@@ -77,6 +79,16 @@ def _check(value: Any, depth: int) -> None:
             raise NotStrictJSON(f"nested deeper than {MAX_DEPTH}")
         for member in value.values() if kind is dict else value:
             _check(member, depth + 1)
+
+
+def _decode_deep(data: bytes) -> Any:
+    try:
+        value = _decode(data)
+        if _encode(value) == data:
+            return value
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass
+    return _decode_slowly(data)
 
 
 def _decode_slowly(data: bytes) -> Any:

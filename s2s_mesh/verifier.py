@@ -8,7 +8,8 @@ returned, cached or called authentic before the signature holds.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator
-from typing import NamedTuple
+
+import msgspec
 
 from . import jws
 from .claims import ClaimRules, Claims, validate
@@ -23,7 +24,7 @@ from .verified_cache import VerifiedCache
 VerifyFlow = Generator[FetchJWKS, float, Principal]
 
 
-class _Verified(NamedTuple):
+class _Verified(msgspec.Struct, frozen=True):
     """A token that was verified, with everything its verdict rests on."""
 
     principal: Principal
@@ -87,7 +88,8 @@ class Verifier:
             raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not an issuer that the trust file lists")
         try:
             claims, pair = self._check(decoded, known, trust, now)
-            key = yield from self._find_key(known.issuer, decoded.header.kid, now)
+            issuer, kid = known.issuer, decoded.header.kid
+            key = self._resolver.key(issuer, kid, now) or (yield from self._fetch_key(issuer, kid))
             if key.alg != decoded.header.alg:
                 raise TokenRejected(
                     Reason.KEY_MISMATCH, f"alg {decoded.header.alg} but the key is for {key.alg}"
@@ -129,16 +131,13 @@ class Verifier:
             raise TokenRejected(Reason.PAIR_NOT_GRANTED, f"no [[allow]] row for {claims.audience}")
         return claims, pair
 
-    def _find_key(self, issuer: str, kid: str, now: float) -> Generator[FetchJWKS, float, VerificationKey]:
-        key = self._resolver.key(issuer, kid, now)
+    def _fetch_key(self, issuer: str, kid: str) -> Generator[FetchJWKS, float, VerificationKey]:
         # twice, because the first wait may have joined a fetch that began before the key was published
         for _ in range(2):
-            if key is not None:
-                return key
             now = yield FetchJWKS(issuer=issuer, kid=kid)
             key = self._resolver.key(issuer, kid, now)
-        if key is not None:
-            return key
+            if key is not None:
+                return key
         if self._resolver.has_keys(issuer, now):
             raise TokenRejected(Reason.UNKNOWN_KID, f"the issuer publishes no usable key {kid}")
         raise JWKSUnavailable(
