@@ -94,21 +94,15 @@ class Inbound:
         self._realm = realm
         self._routes = _Routes(verifier.trust, _tables(verifier.trust))
 
-    def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | None:
+    def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | Refusal | None:
         """The answer, if the one credential is a token that was verified before; None means: ask `admit`."""
-        if len(facts.authorization) != 1 or b"access_token" in facts.query:
+        if len(facts.authorization) != 1 or _holds_token(facts.query):
             return None
         value = facts.authorization[0]
         if value[:7].lower() != b"bearer ":
             return None
         principal = self._verifier.cached(value[7:], now)
-        if principal is None:
-            return None
-        try:
-            self._check_route(facts, principal)
-        except Forbidden:
-            return None
-        return Admitted(principal)
+        return None if principal is None else self._admit(facts, principal)
 
     def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
         """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
@@ -118,17 +112,19 @@ class Inbound:
                 if facts.public:
                     return Admitted(None)
                 raise TokenRejected(Reason.NO_CREDENTIAL, "no bearer token in the Authorization field")
-            principal = self._verifier.cached(token, now)
-            if principal is None:
-                principal = yield from self._verifier.verify(token, now)
-            self._check_route(facts, principal)
+            principal = yield from self._verifier.verify(token, now)
         except TokenRejected as why:
             return self._refusal_of_token(why)
-        except Forbidden as why:
-            return self.forbidden(why)
         except JWKSUnavailable as why:
             headers = [("retry-after", str(why.retry_after))]
             return _refusal(503, headers, why.reason, str(why), claimed_issuer=why.issuer)
+        return self._admit(facts, principal)
+
+    def _admit(self, facts: RequestFacts, principal: Principal) -> Admitted | Refusal:
+        try:
+            self._check_route(facts, principal)
+        except Forbidden as why:
+            return self.forbidden(why, caller=principal.issuer)
         return Admitted(principal)
 
     def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
@@ -197,7 +193,7 @@ def _bearer(facts: RequestFacts) -> bytes | None:
     if not facts.authorization:
         return None
     value = facts.authorization[0]
-    if b"&access_token=" in b"&" + facts.query:
+    if _holds_token(facts.query):
         raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "access_token in the query beside Authorization")
     scheme, _, credentials = value.partition(b" ")
     if scheme.lower() != b"bearer":
@@ -209,6 +205,11 @@ def _bearer(facts: RequestFacts) -> bytes | None:
             Reason.MALFORMED_HEADER, "expected one token68 after Bearer (RFC 9110 section 11.2)"
         )
     return credentials
+
+
+def _holds_token(query: bytes) -> bool:
+    """Whether there is a second credential in the query (RFC 6750 section 2.3)."""
+    return b"access_token=" in query and b"&access_token=" in b"&" + query
 
 
 def _refusal(
