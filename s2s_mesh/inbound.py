@@ -122,7 +122,7 @@ class Inbound:
 
     def _admit(self, facts: RequestFacts, principal: Principal) -> Admitted | Refusal:
         try:
-            self._check_route(facts, principal)
+            self.check_route(facts, principal)
         except Forbidden as why:
             return self.forbidden(why, caller=principal.issuer)
         return Admitted(principal)
@@ -153,7 +153,12 @@ class Inbound:
             claimed_issuer=why.claimed_issuer,
         )
 
-    def _check_route(self, facts: RequestFacts, principal: Principal) -> None:
+    def check_route(self, facts: RequestFacts, principal: Principal) -> None:
+        """Check a known caller against the route rules; only `method`, `raw_path`, `public` are looked at.
+
+        Raises:
+            Forbidden: no rule, or a scope is missing.
+        """
         routes = self._routes
         if routes.trust is not self._verifier.trust:
             routes = self._routes = _Routes(self._verifier.trust, _tables(self._verifier.trust))

@@ -32,7 +32,7 @@ FLOORS: list[list[str]] = [
         "trust",
     ],
     ["rotation", "keyrecord", "keyring", "resolver", "verified_cache"],
-    ["signer", "verifier", "inbound", "wellknown"],
+    ["signer", "verifier", "inbound", "explain", "wellknown"],
     [
         "threads",
         "clock",

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from s2s_mesh.jwks import JWKSet
+
 from .command_line import ROOT, Terminal, make_terminal
+from .tokens import EDGE, NOW, WALLETS, frozen, good, key
 
 BAD = """\
 version = 1
@@ -97,3 +100,94 @@ def test_unreadable(terminal: Terminal) -> None:
     path = terminal.trust("")
     path.chmod(0)
     assert terminal.call("trust", "check", str(path)).exit_code == 2
+
+
+EXPLAINED = f"""
+[issuers."{EDGE}"]
+jwks_file = "edge.jwks.json"
+[[allow]]
+issuer = "{EDGE}"
+audience = "{WALLETS}"
+scopes = ["cards:read"]
+[[route]]
+audience = "{WALLETS}"
+path = "/cards"
+methods = ["GET"]
+scopes = ["cards:read"]
+"""
+
+
+@pytest.fixture
+def receiver(terminal: Terminal) -> Terminal:
+    """A shell beside a trust file that lets edge call wallets, with edge's keys in a file."""
+    path = terminal.trust(EXPLAINED)
+    (path.parent / "edge.jwks.json").write_bytes(JWKSet([key().public]).to_bytes())
+    terminal.environment = {"S2S_MESH_ISSUER": WALLETS}
+    return terminal
+
+
+def test_explain_an_admitted_call(receiver: Terminal) -> None:
+    """Exit code 0, every check ticked, and the scopes that the caller has."""
+    with frozen():
+        result = receiver.call("trust", "explain", "-", "--path", "/cards", stdin=good())
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "admitted, with the scopes cards:read"
+    assert [line.split()[0] for line in lines[1:-2]] == ["✓"] * 17
+    assert f"now {NOW}, leeway 30 s, life 900 s at most" in result.stdout
+
+
+def test_explain_a_refused_call(receiver: Terminal) -> None:
+    """Exit code 1, a cross where it ends, the reason as in the log, and the one thing to change."""
+    with frozen(NOW + 600):
+        result = receiver.call("trust", "explain", good().decode())
+        as_json = json.loads(receiver.call("trust", "explain", good().decode(), "--json").stdout)
+    assert result.exit_code == 1
+    *steps, _, refused, advice = result.stdout.splitlines()
+    (crossed,) = [line for line in steps if line.startswith("✗")]
+    assert crossed.split()[1] == "times"
+    assert refused == "refused: expired: expired 480 s ago; leeway is 30 s"
+    assert advice.startswith("to change: the caller must mint a new token")
+    assert (as_json["admitted"], as_json["reason"]) == (False, "expired")
+    assert [step["verdict"] for step in as_json["steps"]].count("failed") == 1
+
+
+def test_explain_without_a_token(receiver: Terminal) -> None:
+    """What a caller may do, and the row that is missing for one who may not."""
+    allowed = receiver.call("trust", "explain", "--issuer", EDGE, "--method", "get", "--path", "/cards")
+    assert (allowed.exit_code, allowed.stdout.splitlines()[-1]) == (0, "admitted, with the scopes cards:read")
+    refused = receiver.call("trust", "explain", "--issuer", "https://new.example.com")
+    assert refused.exit_code == 1
+    assert f'add [[allow]] issuer = "https://new.example.com", audience = "{WALLETS}"' in refused.stdout
+
+
+def test_explain_where_the_terminal_knows_ascii_only(receiver: Terminal) -> None:
+    """Words take the place of ticks."""
+    receiver.environment["PYTHONIOENCODING"] = "ascii"
+    done = receiver.run("trust", "explain", "--issuer", "https://new.example.com")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[1].startswith("FAILED  issuer")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--issuer", EDGE, "--receiver", "wallets"], "is not a service id"),
+        ([], "give a token"),
+        (["-", "--issuer", EDGE], "give a token"),
+        (["--issuer", EDGE, "--trust-file", "missing.toml"], "does not exist"),
+    ],
+)
+def test_explain_used_wrongly(receiver: Terminal, arguments: list[str], problem: str) -> None:
+    """Exit code 2, and what is missing."""
+    result = receiver.call("trust", "explain", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert problem in result.stderr
+
+
+def test_explain_needs_to_know_who_is_called(receiver: Terminal) -> None:
+    """Where the environment does not say so either."""
+    receiver.environment.clear()
+    result = receiver.call("trust", "explain", "--issuer", EDGE)
+    assert result.exit_code == 2
+    assert "--receiver" in result.stderr

@@ -114,9 +114,8 @@ def inspect(
     """
     from .. import jws
 
-    raw = sys.stdin.buffer.read(_MOST_READ) if token == _STDIN else os.fsencode(token)
     try:
-        decoded = jws.decode(raw.strip())
+        decoded = jws.decode(read_token(token))
     except TokenRejected as rejected:
         if as_json:
             print_json({"verified": False, "reason": rejected.reason.value, "detail": rejected.detail})
@@ -138,6 +137,12 @@ def inspect(
         for name, value in claims.items()
     ]
     print_table(("part", "member", "value", "meaning"), rows)
+
+
+def read_token(argument: str) -> bytes:
+    """The token that was given, or that stands on standard input where the argument is `-`."""
+    raw = sys.stdin.buffer.read(_MOST_READ) if argument == _STDIN else os.fsencode(argument)
+    return raw.strip()
 
 
 def _time(claims: dict[str, Any], name: str) -> int | None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..clock import now
 from ..errors import ConfigError
-from .output import AsJSON, print_json
+from .output import AsJSON, print_json, print_table
+from .tokens import read_token
+
+if TYPE_CHECKING:
+    from ..explain import Explanation
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Trust files: who may call whom.")
 
@@ -51,6 +57,116 @@ def check(
     for warning in config.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(f"{file} is good: {_count(pairs, 'pair')}, {_count(routes, 'route rule')}")
+
+
+@app.command("explain")
+def explain(
+    token: Annotated[
+        str | None, typer.Argument(metavar="[TOKEN|-]", help="The token; - reads it from standard input.")
+    ] = None,
+    receiver: Annotated[
+        str | None,
+        typer.Option(
+            "--receiver", metavar="URL", envvar="S2S_MESH_ISSUER", help="The service that is called."
+        ),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="URL", help="Without a token: the service that calls.")
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option("--path", metavar="PATH", help="Also check the route rules for this path.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", metavar="METHOD", help="With this method.")] = "GET",
+    trust_file: Annotated[
+        Path, typer.Option("--trust-file", metavar="FILE", envvar="S2S_MESH_TRUST_FILE", help="Who may call.")
+    ] = Path("trust/trust.toml"),
+    as_json: AsJSON = False,
+) -> None:
+    """Explain why a call passes or is refused.
+
+    Runs the receiver's own checks on a token, in their order, and shows each with what was found and what is
+    expected; the caller's keys are fetched from where the trust file says. Without a token, says what a
+    caller with a good one may do. Exit code 1 if the call is refused.
+
+    Prefer -, because other users of a machine can see arguments.
+
+    \b
+    Example:
+      s2s-mesh trust explain - --receiver https://wallets.example.com < token
+      s2s-mesh trust explain --issuer https://edge.example.com --receiver https://wallets.example.com
+    """
+    from ..drivers import drive
+    from ..explain import explain_pair, explain_token
+    from ..identity import ServiceId
+    from ..inbound import Inbound, RequestFacts
+    from ..jwks_client import JWKSClient
+    from ..resolver import JWKSCacheLimits, KeyResolver
+    from ..trust_file import TrustFile
+    from ..verifier import Verifier
+
+    if receiver is None:
+        raise typer.BadParameter("say which service is called: --receiver URL, or S2S_MESH_ISSUER")
+    if (token is None) == (issuer is None):
+        raise typer.BadParameter("give a token (or - for standard input), or --issuer URL; not both")
+    whole = TrustFile(trust_file).load()
+    own = ServiceId.parse(receiver, allow_loopback_http=whole.allow_loopback_http)
+    trust = whole.for_audiences([own])
+    resolver = KeyResolver(JWKSCacheLimits())
+    verifier = Verifier(audiences=[own], trust=trust, resolver=resolver)
+    inbound = Inbound(verifier, realm=own)
+    request = (
+        None
+        if path is None
+        else RequestFacts(authorization=(), method=method.upper(), raw_path=path.encode())
+    )
+    if token is None:
+        assert issuer is not None  # noqa: S101 - checked above
+        answer = explain_pair(inbound, verifier, whole, issuer=issuer, audience=own, request=request)
+    else:
+        client = JWKSClient(resolver, trust, now)
+        raw = read_token(token)
+        answer = drive(explain_token(inbound, verifier, whole, raw, now(), request), client, now)
+        client.close()
+    _print_explanation(answer, as_json)
+    raise typer.Exit(0 if answer.admitted else 1)
+
+
+def _print_explanation(answer: Explanation, as_json: bool) -> None:
+    from ..explain import Verdict
+
+    if as_json:
+        print_json(
+            {
+                "admitted": answer.admitted,
+                "reason": None if answer.reason is None else answer.reason.value,
+                "detail": answer.detail,
+                "advice": answer.advice,
+                "scopes": sorted(answer.scopes),
+                "steps": [
+                    {
+                        "check": step.check,
+                        "verdict": step.verdict.value,
+                        "found": step.found,
+                        "expected": step.expected,
+                    }
+                    for step in answer.steps
+                ],
+            }
+        )
+        return
+    marks = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.NOT_REACHED: " "}
+    if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
+        marks = {Verdict.PASSED: "ok", Verdict.FAILED: "FAILED", Verdict.NOT_REACHED: ""}
+    rows = [(marks[step.verdict], step.check, step.found, step.expected) for step in answer.steps]
+    print_table(("", "check", "found", "expected"), rows)
+    if answer.reason is None:
+        typer.echo(f"\nadmitted, with {_scopes(answer)}")
+    else:
+        typer.echo(f"\nrefused: {answer.reason.value}: {answer.detail}\nto change: {answer.advice}")
+
+
+def _scopes(answer: Explanation) -> str:
+    return f"the scopes {' '.join(sorted(answer.scopes))}" if answer.scopes else "no scopes"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,0 +1,303 @@
+"""Why a call passes or not: every check in order, with what was found and the one thing to change.
+
+The verdict is the verifier's own: the real flow runs, and its `Reason` says at which check it ended. This
+module only knows which reason belongs to which check, and what a person can do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from . import jws
+from .effects import FetchJWKS
+from .errors import Forbidden, JWKSUnavailable, Reason, TokenRejected
+from .identity import Principal
+from .inbound import Inbound, RequestFacts
+from .strict_json import encode
+from .trust import TrustConfig
+from .verifier import Verifier
+
+# In the verifier's order. `found` names the members of the token that the check is about.
+_CHECKS: Sequence[tuple[str, Collection[Reason], Sequence[str]]] = (
+    (
+        "form",
+        {Reason.TOKEN_TOO_LARGE, Reason.NOT_A_COMPACT_JWS, Reason.BAD_BASE64, Reason.BAD_JSON},
+        (),
+    ),
+    ("header", {Reason.HEADER_MEMBER, Reason.BAD_KID}, ("kid",)),
+    ("issuer", {Reason.UNKNOWN_ISSUER}, ("iss",)),
+    ("algorithm", {Reason.BAD_ALGORITHM}, ("alg",)),
+    ("type", {Reason.BAD_TYPE}, ("typ",)),
+    ("audience", {Reason.WRONG_AUDIENCE}, ("aud",)),
+    (
+        "times",
+        {Reason.BAD_TIME_CLAIM, Reason.LIFE_TOO_LONG, Reason.EXPIRED, Reason.NOT_YET_VALID},
+        ("iat", "nbf", "exp"),
+    ),
+    ("user", {Reason.USER_NOT_ACCEPTED}, ("act", "sub_id")),
+    ("proof", {Reason.PROOF_MISSING}, ("cnf",)),
+    ("subject", {Reason.BAD_SUBJECT}, ("sub", "client_id")),
+    ("token id", {Reason.BAD_JTI}, ("jti",)),
+    ("scope", {Reason.BAD_SCOPE}, ("scope",)),
+    ("grant", {Reason.PAIR_NOT_GRANTED}, ()),
+    ("key", {Reason.UNKNOWN_KID, Reason.JWKS_UNAVAILABLE, Reason.KEY_MISMATCH}, ("kid",)),
+    ("signature", {Reason.BAD_SIGNATURE}, ()),
+    ("route", {Reason.BAD_PATH, Reason.NO_ROUTE_RULE}, ()),
+    ("route's scopes", {Reason.MISSING_SCOPE}, ()),
+)
+_OF_THE_ROUTE = {"route", "route's scopes"}
+_WITHOUT_TOKEN = ("issuer", "grant", "route", "route's scopes")
+_ADVICE: Mapping[Reason, str] = {
+    Reason.TOKEN_TOO_LARGE: "the caller must send a smaller token; s2s_mesh never makes one this large",
+    Reason.NOT_A_COMPACT_JWS: "send the token alone: no `Bearer`, no quotes, nothing cut off",
+    Reason.BAD_BASE64: "the token was changed on its way, or its maker writes padded base64",
+    Reason.BAD_JSON: "the token's maker must write each member once, in UTF-8 JSON",
+    Reason.HEADER_MEMBER: "the token's maker must leave header members other than alg, kid and typ out",
+    Reason.BAD_KID: "the token's maker must name its key in kid, as its JWKS does",
+    Reason.BAD_ALGORITHM: "allow the algorithm for this issuer, or have the caller rotate to one that is",
+    Reason.BAD_TYPE: "the caller sends another kind of token; allow its typ for this issuer if that is meant",
+    Reason.WRONG_AUDIENCE: "the caller must ask for a token for this service: service.auth(AUDIENCE)",
+    Reason.BAD_TIME_CLAIM: "the token's maker must write whole Unix seconds, with exp later than iat",
+    Reason.LIFE_TOO_LONG: "the caller must mint shorter tokens, or set max_token_life for this issuer",
+    Reason.EXPIRED: "the caller must mint a new token; if it is new, one of the two clocks is wrong",
+    Reason.NOT_YET_VALID: "one of the two clocks is wrong: the token comes from the future",
+    Reason.USER_NOT_ACCEPTED: "the caller must send a token without a user",
+    Reason.PROOF_MISSING: "the token is bound to a key; the caller must send a plain one",
+    Reason.BAD_SUBJECT: "the token's maker must set sub and client_id to its own id",
+    Reason.BAD_JTI: "the token's maker must give each token a jti of 1 to 256 characters",
+    Reason.BAD_SCOPE: "the token's maker must write scope as names with single spaces between",
+    Reason.UNKNOWN_KID: "look for the kid in `s2s-mesh keys show` of the caller: revoked or another ring?",
+    Reason.JWKS_UNAVAILABLE: "make the issuer's JWKS reachable from here; nothing is wrong with the token",
+    Reason.KEY_MISMATCH: "the token's maker must sign with the algorithm that its JWKS names for the key",
+    Reason.BAD_SIGNATURE: "the token was changed on its way, or somebody else signed it",
+    Reason.BAD_PATH: "the caller must send a plain path: no empty, dot or encoded-slash segments",
+}
+
+
+class Verdict(str, Enum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One check.
+
+    Attributes:
+        check: its name.
+        verdict: how it ended.
+        found: what the token or the request says about it; foreign text, as JSON.
+        expected: what would be accepted, where that can be said in a few words.
+    """
+
+    check: str
+    verdict: Verdict
+    found: str
+    expected: str
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a call, and why.
+
+    Attributes:
+        admitted: whether the call passes.
+        reason, detail: as in the receiver's log; None and "" where it passes.
+        advice: the one thing to change; "" where it passes.
+        steps: every check in order.
+        scopes: what the caller has; empty where it is refused before that is known.
+    """
+
+    admitted: bool
+    reason: Reason | None
+    detail: str
+    advice: str
+    steps: tuple[Step, ...]
+    scopes: frozenset[str]
+
+
+def explain_token(
+    inbound: Inbound,
+    verifier: Verifier,
+    whole: TrustConfig,
+    token: bytes,
+    now: float,
+    request: RequestFacts | None = None,
+) -> Generator[FetchJWKS, float, Explanation]:
+    """Explain what becomes of a token; a flow, as `Verifier.verify` is one.
+
+    Args:
+        inbound: decides about routes.
+        verifier: decides about tokens.
+        whole: the trust file with every service's rows, for advice.
+        token: what was sent after `Bearer`.
+        now: Unix seconds.
+        request: method and path, or None to leave the route out.
+    """
+    case = _Case(verifier, whole, _found(token), now, request, [name for name, _, _ in _CHECKS])
+    principal = None
+    try:
+        principal = yield from verifier.verify(token, now)
+        if request is not None:
+            inbound.check_route(request, principal)
+    except (TokenRejected, Forbidden) as refused:
+        scopes = frozenset[str]() if principal is None else principal.scopes
+        return case.refused(refused.reason, refused.detail, scopes)
+    except JWKSUnavailable as refused:
+        return case.refused(refused.reason, str(refused))
+    return case.admitted(principal.scopes)
+
+
+def explain_pair(
+    inbound: Inbound,
+    verifier: Verifier,
+    whole: TrustConfig,
+    *,
+    issuer: str,
+    audience: str,
+    request: RequestFacts | None = None,
+) -> Explanation:
+    """Explain what a caller with a good token, all granted scopes asked for, may do.
+
+    Args:
+        inbound, verifier, whole, request: as for `explain_token`.
+        issuer: the calling service.
+        audience: the identifier under which it calls.
+    """
+    found = {"iss": issuer, "aud": audience}
+    case = _Case(verifier, whole, found, 0, request, _WITHOUT_TOKEN)
+    if issuer not in verifier.trust.issuers:
+        return case.refused(Reason.UNKNOWN_ISSUER, "not an issuer that the trust file lists")
+    pair = verifier.trust.pairs.get((issuer, audience))
+    if pair is None:
+        return case.refused(Reason.PAIR_NOT_GRANTED, f"no [[allow]] row for {audience}")
+    caller = Principal(
+        issuer=issuer,
+        subject=issuer,
+        audience=audience,
+        scopes=pair.scopes,
+        kid="",
+        expires_at=0,
+        claims={},
+    )
+    try:
+        if request is not None:
+            inbound.check_route(request, caller)
+    except Forbidden as refused:
+        return case.refused(refused.reason, refused.detail, pair.scopes)
+    return case.admitted(pair.scopes)
+
+
+def _found(token: bytes) -> dict[str, Any]:
+    """Header and claims of a token that is well-formed; nothing of any other."""
+    try:
+        decoded = jws.decode(token)
+    except TokenRejected:
+        return {}
+    return {**decoded.claims, **decoded.header._asdict()}
+
+
+class _Case:
+    """One call that is explained."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        whole: TrustConfig,
+        found: Mapping[str, Any],
+        now: float,
+        request: RequestFacts | None,
+        checks: Sequence[str],
+    ) -> None:
+        self._own = sorted(verifier.audiences)
+        self._whole = whole
+        self._found = found
+        self._now = now
+        self._checks = [name for name in checks if request is not None or name not in _OF_THE_ROUTE]
+        self._request = request
+        issuer, audience = found.get("iss"), found.get("aud")
+        self._caller = issuer if isinstance(issuer, str) else ""
+        self._known = verifier.trust.issuers.get(self._caller)
+        self._pair = verifier.trust.pairs.get((self._caller, audience if isinstance(audience, str) else ""))
+
+    def admitted(self, scopes: frozenset[str]) -> Explanation:
+        steps = tuple(self._step(name, Verdict.PASSED) for name in self._checks)
+        return Explanation(admitted=True, reason=None, detail="", advice="", steps=steps, scopes=scopes)
+
+    def refused(self, reason: Reason, detail: str, scopes: frozenset[str] = frozenset()) -> Explanation:
+        check = next(name for name, reasons, _ in _CHECKS if reason in reasons)
+        if not self._found and check != "form":
+            check = "header"  # an alg or typ that is no text fails with the header
+        failed = self._checks.index(check)
+        steps = [self._step(name, Verdict.PASSED) for name in self._checks[:failed]]
+        steps.append(self._step(check, Verdict.FAILED))
+        steps += [self._step(name, Verdict.NOT_REACHED) for name in self._checks[failed + 1 :]]
+        return Explanation(
+            admitted=False,
+            reason=reason,
+            detail=detail,
+            advice=self._advice(reason),
+            steps=tuple(steps),
+            scopes=scopes,
+        )
+
+    def _step(self, check: str, verdict: Verdict) -> Step:
+        members = next(members for name, _, members in _CHECKS if name == check)
+        found = [f"{name} {_json(self._found[name])}" for name in members if name in self._found]
+        if check == "route" and self._request is not None:
+            found = [f"{self._request.method} {quote(self._request.raw_path, safe='/%')}"]
+        return Step(check=check, verdict=verdict, found=", ".join(found), expected=self._expected(check))
+
+    def _expected(self, check: str) -> str:
+        known, pair = self._known, self._pair
+        if check == "audience":
+            return " or ".join(self._own)
+        if known is None:
+            return ""
+        if check == "algorithm":
+            return " or ".join(sorted(known.algorithms))
+        if check == "type":
+            return " or ".join(sorted(known.types))
+        if check == "times":
+            return f"now {self._now:.0f}, leeway {known.leeway:g} s, life {known.max_token_life:g} s at most"
+        if check == "key":
+            return f"published at {known.jwks_uri or known.jwks_file}"
+        if check == "grant" and pair is not None:
+            return f"scopes {' '.join(sorted(pair.scopes)) or 'none'}"
+        return ""
+
+    def _advice(self, reason: Reason) -> str:
+        listed = self._whole.issuers
+        if reason is Reason.UNKNOWN_ISSUER:
+            twins = [known for known in listed if _loosely(known) == _loosely(self._caller)]
+            if self._caller in listed or not twins:
+                return f"if this caller is meant to call: {self._row()}"
+            return f"the trust file lists {twins[0]}; ids are compared byte by byte, so make them equal"
+        if reason is Reason.PAIR_NOT_GRANTED:
+            return f"if this caller is meant to call: {self._row()}"
+        if reason is Reason.NO_ROUTE_RULE:
+            return "add a [[route]] row for this method and path, or call one that has a row"
+        if reason is Reason.MISSING_SCOPE:
+            return f"grant the scope in the [[allow]] row of {self._caller}, and let its tokens ask for it"
+        return _ADVICE[reason]
+
+    def _row(self) -> str:
+        audience = self._found.get("aud")
+        audience = audience if audience in self._own else self._own[0]
+        return f"add [[allow]] issuer = {_json(self._caller)}, audience = {_json(audience)} to the trust file"
+
+
+def _loosely(issuer: str) -> str:
+    """An id without what people get wrong in ids. For advice only, never for a decision."""
+    rest = issuer.strip().lower().partition("://")[2].rstrip("/")
+    return rest.removesuffix(":443").removeprefix("www.")
+
+
+def _json(value: Any) -> str:
+    return encode(value).decode()

@@ -1,0 +1,255 @@
+"""`trust explain` tells the verifier's own verdict, check by check, and the one thing to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from s2s_mesh import Reason, TrustConfig
+from s2s_mesh.explain import Explanation, Verdict, explain_pair, explain_token
+from s2s_mesh.inbound import Inbound, RequestFacts
+from s2s_mesh.jwks import JWKSet
+from s2s_mesh.resolver import JWKSCacheLimits, KeyResolver
+from s2s_mesh.verifier import Verifier
+
+from .tokens import ABSENT, EDGE, LEDGER, NOW, WALLETS, claims, encode, header, key, sign
+
+NEW = "https://new.example.com"
+ALIAS = "https://cards.example.com"
+TRUST = f"""
+version = 1
+[issuers."{EDGE}"]
+algorithms = ["ES256"]
+[[allow]]
+issuer = "{EDGE}"
+audience = "{WALLETS}"
+scopes = ["cards:read"]
+[[allow]]
+issuer = "{WALLETS}"
+audience = "{LEDGER}"
+[[route]]
+audience = "{WALLETS}"
+path = "/cards"
+methods = ["GET"]
+scopes = ["cards:read"]
+[[route]]
+audience = "{WALLETS}"
+path = "/cards"
+methods = ["PUT"]
+scopes = ["cards:write"]
+"""
+WHOLE = TrustConfig.parse(TRUST)
+
+
+def facts(method: str, path: bytes) -> RequestFacts:
+    return RequestFacts(authorization=(), method=method, raw_path=path)
+
+
+GET = facts("GET", b"/cards")
+# of the field that carries a token, or of parts that are not about tokens
+NOT_OF_TOKENS = {Reason.NO_CREDENTIAL, Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
+
+
+class Hand:
+    """A verifier of wallets that knows edge's key."""
+
+    def __init__(self) -> None:
+        trust = WHOLE.for_audiences([WALLETS, ALIAS])
+        resolver = KeyResolver(JWKSCacheLimits())
+        resolver.succeeded(EDGE, JWKSet([key().public]), NOW)
+        self.verifier = Verifier(audiences=[WALLETS, ALIAS], trust=trust, resolver=resolver)
+        self.inbound = Inbound(self.verifier, realm=WALLETS)
+
+    def token(self, token: bytes, request: RequestFacts | None = GET) -> Explanation:
+        flow = explain_token(self.inbound, self.verifier, WHOLE, token, NOW, request)
+        try:
+            next(flow)
+            while True:
+                flow.send(NOW)
+        except StopIteration as done:
+            answer: Explanation = done.value
+            return answer
+
+    def pair(self, issuer: str, audience: str, request: RequestFacts | None = None) -> Explanation:
+        return explain_pair(
+            self.inbound, self.verifier, WHOLE, issuer=issuer, audience=audience, request=request
+        )
+
+
+class Parts(NamedTuple):
+    """What a token and its request are made of."""
+
+    head: dict[str, Any]
+    body: dict[str, Any]
+    signature: bytes | None
+    request: RequestFacts
+
+
+def head(**changes: Any) -> Callable[[Parts], Parts]:
+    return lambda parts: parts._replace(head={**parts.head, **changes})
+
+
+def body(**changes: Any) -> Callable[[Parts], Parts]:
+    return lambda parts: parts._replace(body={**parts.body, **changes})
+
+
+def request(method: str, path: bytes) -> Callable[[Parts], Parts]:
+    return lambda parts: parts._replace(request=facts(method, path))
+
+
+# one fault for each check, in the order of the checks
+FAULTS: list[tuple[str, Reason, Callable[[Parts], Parts]]] = [
+    ("form", Reason.NOT_A_COMPACT_JWS, lambda parts: parts._replace(signature=b"")),
+    ("header", Reason.HEADER_MEMBER, head(jku="https://evil.example.com")),
+    ("issuer", Reason.UNKNOWN_ISSUER, body(iss="https://nobody.example.com")),
+    ("algorithm", Reason.BAD_ALGORITHM, head(alg="RS256")),
+    ("type", Reason.BAD_TYPE, head(typ="jwt")),
+    ("audience", Reason.WRONG_AUDIENCE, body(aud=LEDGER)),
+    ("times", Reason.EXPIRED, body(iat=NOW - 500, exp=NOW - 400)),
+    ("user", Reason.USER_NOT_ACCEPTED, body(act={"sub": EDGE})),
+    ("proof", Reason.PROOF_MISSING, body(cnf={"jkt": "x"})),
+    ("subject", Reason.BAD_SUBJECT, body(sub=LEDGER)),
+    ("token id", Reason.BAD_JTI, body(jti="")),
+    ("scope", Reason.BAD_SCOPE, body(scope="a  b")),
+    ("grant", Reason.PAIR_NOT_GRANTED, body(aud=ALIAS)),
+    ("key", Reason.UNKNOWN_KID, head(kid="nobody-has-this-one")),
+    ("signature", Reason.BAD_SIGNATURE, lambda parts: parts._replace(signature=encode(bytes(64)))),
+    ("route", Reason.NO_ROUTE_RULE, request("GET", b"/other")),
+    ("route's scopes", Reason.MISSING_SCOPE, request("PUT", b"/cards")),
+]
+
+
+def explained(*faults: Callable[[Parts], Parts]) -> Explanation:
+    """The explanation of a good token and request with these faults; where two touch the same member, the
+    last one holds."""
+    parts = Parts(header(key()), claims(scope="cards:read"), None, GET)
+    for fault in faults:
+        parts = fault(parts)
+    token = sign(
+        {name: value for name, value in parts.head.items() if value is not ABSENT}, parts.body, key()
+    )
+    if parts.signature is not None:
+        token = token.rpartition(b".")[0] + b"." + parts.signature
+    return Hand().token(token, parts.request)
+
+
+def failed(answer: Explanation) -> str | None:
+    names = [step.check for step in answer.steps if step.verdict is Verdict.FAILED]
+    return names[0] if names else None
+
+
+def test_a_good_call_passes_every_check() -> None:
+    """All checks are ticked, and the scopes are those that the caller has."""
+    answer = explained()
+    assert answer.admitted
+    assert {step.verdict for step in answer.steps} == {Verdict.PASSED}
+    assert [step.check for step in answer.steps] == [name for name, _, _ in FAULTS]
+    assert answer.scopes == {"cards:read"}
+    assert (answer.reason, answer.detail, answer.advice) == (None, "", "")
+
+
+@pytest.mark.parametrize(("check", "reason", "fault"), FAULTS, ids=[name for name, _, _ in FAULTS])
+def test_a_refused_call_ends_at_its_check(
+    check: str, reason: Reason, fault: Callable[[Parts], Parts]
+) -> None:
+    """What stands before it is ticked, what stands behind it was not reached, and there is advice."""
+    answer = explained(fault)
+    verdicts = [step.verdict for step in answer.steps]
+    place = [step.check for step in answer.steps].index(check)
+    assert not answer.admitted
+    assert answer.reason is reason
+    assert verdicts == [Verdict.PASSED] * place + [Verdict.FAILED] + [Verdict.NOT_REACHED] * (
+        len(verdicts) - place - 1
+    )
+    assert answer.advice
+
+
+def test_the_checks_stand_in_the_verifiers_order() -> None:
+    """Of two faults the verifier names the one whose check stands first."""
+    for place, (first, reason, fault) in enumerate(FAULTS):
+        for second, _, later in FAULTS[place + 1 :]:
+            answer = explained(later, fault)
+            assert (failed(answer), answer.reason) == (first, reason), (first, second)
+
+
+def test_every_reason_about_a_token_has_a_check_and_advice() -> None:
+    """Nothing that a receiver's log may name is left unexplained."""
+    from s2s_mesh import explain
+
+    named = [reason for _, reasons, _ in explain._CHECKS for reason in reasons]
+    assert sorted(named) == sorted(set(Reason) - NOT_OF_TOKENS)
+
+
+@pytest.mark.parametrize("token", [b"", b"a.b", b"Bearer x.y.z", "é.é.é".encode()])
+def test_what_is_no_token_fails_at_its_form(token: bytes) -> None:
+    """Nothing of it is shown."""
+    answer = Hand().token(token)
+    assert failed(answer) == "form"
+    assert not any(step.found for step in answer.steps if step.check != "route")
+
+
+def test_an_alg_that_is_no_text_fails_at_the_header() -> None:
+    """It is not said to be an algorithm that could be allowed."""
+    assert failed(explained(head(alg=["ES256"]))) == "header"
+
+
+def test_keys_that_cannot_be_had_are_not_the_tokens_fault() -> None:
+    """The check is `key`, and the advice says so."""
+    hand = Hand()
+    other = TrustConfig.parse(TRUST.replace(EDGE, "https://cold.example.com"))
+    hand.verifier.trust = other.for_audiences([WALLETS])
+    cold = "https://cold.example.com"
+    answer = hand.token(sign(header(key()), claims(iss=cold, sub=cold, client_id=cold), key()))
+    assert (failed(answer), answer.reason) == ("key", Reason.JWKS_UNAVAILABLE)
+    assert "nothing is wrong with the token" in answer.advice
+
+
+@pytest.mark.parametrize(
+    ("issuer", "advice"),
+    [
+        (
+            "https://new.example.com",
+            f'add [[allow]] issuer = "https://new.example.com", audience = "{WALLETS}"',
+        ),
+        (EDGE + "/", f"the trust file lists {EDGE}; ids are compared byte by byte"),
+        (EDGE.upper(), f"the trust file lists {EDGE}; ids are compared byte by byte"),
+        (EDGE.replace("https", "http"), f"the trust file lists {EDGE}; ids are compared byte by byte"),
+        (WALLETS, f'add [[allow]] issuer = "{WALLETS}", audience = "{WALLETS}"'),
+    ],
+    ids=["new", "slash", "upper case", "scheme", "may call others"],
+)
+def test_an_unknown_issuer_is_told_from_a_misspelt_one(issuer: str, advice: str) -> None:
+    """The row to add, or the id that was meant."""
+    hand = Hand()
+    hand.verifier.audiences = frozenset({WALLETS})
+    assert advice in hand.token(sign(header(key()), claims(iss=issuer), key())).advice
+    assert advice in hand.pair(issuer, WALLETS).advice
+
+
+@pytest.mark.parametrize(
+    ("issuer", "audience", "asked", "reason"),
+    [
+        (EDGE, WALLETS, None, None),
+        (EDGE, WALLETS, GET, None),
+        ("https://nobody.example.com", WALLETS, None, Reason.UNKNOWN_ISSUER),
+        (EDGE, ALIAS, None, Reason.PAIR_NOT_GRANTED),
+        (EDGE, WALLETS, RequestFacts(authorization=(), raw_path=b"//cards"), Reason.BAD_PATH),
+        (EDGE, WALLETS, RequestFacts(authorization=(), raw_path=b"/x"), Reason.NO_ROUTE_RULE),
+        (
+            EDGE,
+            WALLETS,
+            RequestFacts(authorization=(), raw_path=b"/cards", method="PUT"),
+            Reason.MISSING_SCOPE,
+        ),
+    ],
+)
+def test_without_a_token(
+    issuer: str, audience: str, asked: RequestFacts | None, reason: Reason | None
+) -> None:
+    """What a caller with a good token may do; the first row may."""
+    answer = Hand().pair(issuer, audience, asked)
+    assert answer.reason is reason
+    assert answer.admitted is (reason is None)
+    assert bool(answer.advice) is (reason is not None)
