@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv by itself; nothing has to be installed by hand.
-.PHONY: demo test lint clean
+.PHONY: demo test chaos lint clean
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,9 @@ test: $(VENV)/.test ## lint, types, all tests, coverage
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python -m tests.coverage_report
+
+chaos: $(VENV)/.test ## calls for a minute or more while Redis is killed, stopped and flushed, and keys are revoked
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: $(VENV)/.test ## format, lint, types
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

