@@ -135,9 +135,11 @@ class KeyRing:
         return JWKSet(record.public for record in self.records.values() if record.published(now))
 
     def expired(self, now: float) -> bool:
-        """Whether it publishes no key although none was revoked: an outage, not a revocation (I-K5)."""
-        records = self.records.values()
-        return not any(record.published(now) or record.revoked_at is not None for record in records)
+        """Whether time alone has left it without a key to sign with: an outage, not a revocation (I-K5).
+
+        Its key set must not be served any more: replicas that still reach the store sign with newer keys.
+        """
+        return all(now >= record.sign_until for record in self.records.values())
 
     # -- change ---------------------------------------------------------------------------------------
 

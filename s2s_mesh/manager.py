@@ -10,21 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TypeVar
 
-from .errors import KeyStoreError, StoreConflict, StoreReason
+from .errors import KeyStoreError, StoreReason
 from .jitter import between
 from .keyring import KeyRing
 from .keys import SigningKey
 from .rotation import RotationSchedule
 from .settings import Settings
 from .store import Document, KeyStore, Notifier, SealedStore, Sealer
+from .store.conflicts import despite_conflicts
 
 log = logging.getLogger("s2s_mesh.keys")
-_ATTEMPTS = 20
 _WHO_HAS = "who-has"
 _CHANGED = "changed"
-_T = TypeVar("_T")
 
 
 def key_manager(
@@ -99,21 +97,28 @@ class KeyManager:
             return self._take_step()
 
     def load(self) -> KeyRing:
-        """Return the ring that is held; where there is none, take one step for all who wait meanwhile.
+        """Return the ring that is held; where there is none, or it has run out (a process that was frozen),
+        take one step for all who wait meanwhile.
 
         Blocks as `refresh` does, however many threads ask while the store hangs.
 
         Raises:
             KeyStoreError: as `refresh`.
         """
-        steps, ring = self._steps, self.ring
+        steps, ring = self._steps, self.usable
         if ring is not None:
             return ring
         with self._step:
-            ring = self.ring
+            ring = self.usable
             if ring is None and self._steps != steps and self.last_error is not None:
                 raise KeyStoreError(self.last_error.reason, str(self.last_error))
             return ring or self._take_step()
+
+    @property
+    def usable(self) -> KeyRing | None:
+        """The ring that is held, unless it has run out."""
+        ring = self.ring
+        return None if ring is None or ring.expired(self._clock()) else ring
 
     def change(self, change: Callable[[KeyRing, float], KeyRing]) -> KeyRing:
         """Take one step in which `change` is made to the ring first; returns the ring that is then stored.
@@ -137,7 +142,7 @@ class KeyManager:
         Raises:
             KeyStoreError: as `refresh`, or `NO_RING`.
         """
-        return self._until_first(self._seal_anew)
+        return despite_conflicts(self._seal_anew, self._pause.wait)
 
     def peek(self) -> KeyRing | None:
         """The ring as it is stored, or None where there is none; holds and changes nothing.
@@ -164,7 +169,7 @@ class KeyManager:
 
     def _take_step(self, change: Callable[[KeyRing, float], KeyRing] = lambda ring, _now: ring) -> KeyRing:
         try:
-            ring = self._until_first(lambda: self._attempt(change))
+            ring = despite_conflicts(lambda: self._attempt(change), self._pause.wait)
         except KeyStoreError as failed:
             if self.last_error is None or self.last_error.reason is not failed.reason:
                 log.error("key ring of %s: %s: %s", self._issuer, failed.reason.value, failed)
@@ -204,15 +209,6 @@ class KeyManager:
             return False
         self._store.swap(stored, stored.plain, rewrap=True)
         return True
-
-    def _until_first(self, attempt: Callable[[], _T]) -> _T:
-        """Repeat `attempt` while other writers are first."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return attempt()
-            except StoreConflict:
-                self._pause.wait(between(0, 0.05))
-        raise StoreConflict(f"{_ATTEMPTS} times another writer was first; the next poll tries again")
 
     def _look(self) -> tuple[Document | None, KeyRing | None, KeyRing | None]:
         """What is stored, its ring, and that merged with the ring that is held."""

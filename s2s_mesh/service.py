@@ -197,7 +197,7 @@ class Service:
     async def load_async(self) -> None:
         """`load`, off the event loop."""
         runtime = self.running()
-        if runtime.ring is None:
+        if runtime.manager is None or runtime.manager.usable is None:
             await asyncio.to_thread(runtime.load_ring)
 
     # -- signing ---------------------------------------------------------------------------------------

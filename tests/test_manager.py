@@ -662,3 +662,20 @@ def test_a_service_seals_what_other_processes_could_read(tmp_path: Path) -> None
     memory = MemoryStore()
     key_manager(settings, memory, may_create=lambda: True, clock=Clock()).refresh()
     assert (memory.load() or b"").startswith(b"{")
+
+
+def test_a_process_that_was_frozen_for_longer_than_its_keys_loads_before_it_signs() -> None:
+    """What is held has run out, so whoever needs a key takes a step first; a store that is away says so."""
+    store, clock = Store(), Clock()
+    frozen, other = manager(store, clock), manager(store, clock)
+    held = frozen.refresh()
+    assert frozen.load() is held
+    clock.now += 3 * DEFAULT.period
+    store.fault = DOWN
+    with pytest.raises(KeyStoreError) as refused:
+        frozen.load()
+    assert refused.value.reason is StoreReason.UNREACHABLE
+    store.fault = None
+    other.refresh()
+    assert frozen.load() == other.ring
+    assert frozen.load().signing_key(clock.now) is not None
