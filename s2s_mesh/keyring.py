@@ -306,12 +306,16 @@ class KeyRing:
 
     def _refuse_if_full(self, now: float) -> None:
         if self._is_full(now):
-            first = min(r.remove_at for r in self.records.values() if r.published(now))
+            first = min(r.remove_at for r in self._published_somewhere(now)) + 2 * self.schedule.max_skew
             raise ConfigError(
                 f"{MAX_PUBLISHED_PER_ALGORITHM} keys of one algorithm are published already, and a rotation "
-                f"adds one; the first of them is removed in {first - now:.0f} s"
+                f"adds one; there is room again in {first - now:.0f} s"
             )
 
     def _is_full(self, now: float) -> bool:
-        published = [r.public.alg for r in self.records.values() if r.published(now)]
+        published = [record.public.alg for record in self._published_somewhere(now)]
         return any(published.count(alg) >= MAX_PUBLISHED_PER_ALGORITHM for alg in set(published))
+
+    def _published_somewhere(self, now: float) -> list[KeyRecord]:
+        """What replicas publish whose clocks are behind ours."""
+        return [r for r in self.records.values() if r.published(now - 2 * self.schedule.max_skew)]

@@ -69,10 +69,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: what is wrong with its URL; never a password.
         """
+        return self.open_document("ring") if isinstance(self.key_store, str) else self.key_store
+
+    def open_document(self, name: str) -> KeyStore | None:
+        """The place of another document beside the ring, inert until used.
+
+        None where there is no place for one: the service only verifies, or has a store object of its own,
+        which holds the ring and nothing else.
+
+        Raises:
+            ConfigError: as `open_key_store`.
+        """
         if not isinstance(self.key_store, str):
-            return self.key_store
+            return None
         with _named("key_store", "S2S_MESH_KEY_STORE, else REDIS_URL"):
-            return open_store(self.key_store, issuer=self.issuer)
+            return open_store(self.key_store, issuer=self.issuer, name=name)
 
     def check_audience(self, audience: str) -> ServiceId:
         """Check whom a token shall be made out to.

@@ -20,7 +20,7 @@ from s2s_mesh.store.redis_address import RedisAddress
 from s2s_mesh.store.redis_client import connect
 from s2s_mesh.store.redis_listener import RedisListener
 from s2s_mesh.testing import KeyStoreConformance
-from tests.servers import CuttingProxy, RedisServer, run_child, wait_until
+from tests.servers import SERVER_PROGRAMS, CuttingProxy, RedisServer, run_child, wait_until
 
 BOUND = 8.0  # seconds; a hung server costs one or two time-outs of a second, and tests run in parallel
 
@@ -59,12 +59,19 @@ def refused(store: KeyStore) -> KeyStoreError:
     return failure.value
 
 
+@pytest.fixture(scope="module", params=list(SERVER_PROGRAMS))
+def any_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """Each of the servers that are supported, in turn."""
+    with RedisServer(program=SERVER_PROGRAMS[request.param]()) as started:
+        yield started
+
+
 class TestRedisStore(KeyStoreConformance):
-    """The conformance suite on one server."""
+    """The conformance suite on one server of each kind."""
 
     @pytest.fixture(autouse=True)
-    def place(self, server: RedisServer, issuer: str) -> None:
-        self.url, self.issuer = server.url, issuer
+    def place(self, any_server: RedisServer, issuer: str) -> None:
+        self.url, self.issuer = any_server.url, issuer
 
     def make_store(self) -> KeyStore:
         return open_store(self.url, issuer=self.issuer)

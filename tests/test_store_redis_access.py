@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -16,7 +16,7 @@ from s2s_mesh.errors import KeyStoreError, StoreReason
 from s2s_mesh.store import KeyStore, Notifier, open_store
 from s2s_mesh.store.redis_errors import acl
 from s2s_mesh.testing import KeyStoreConformance
-from tests.servers import RedisServer, tls_server_program, wait_until
+from tests.servers import SERVER_PROGRAMS, RedisServer, tls_server_program, wait_until
 
 ISSUER = "https://wallets.example.com"
 OTHER_ISSUER = "https://ledger.example.com"
@@ -109,6 +109,24 @@ def test_messages_pass_with_the_documented_rights(guarded: RedisServer, certific
     store.publish("changed")
     wait_until(lambda: heard == ["resubscribed", "changed"])
     stop()
+
+
+@pytest.mark.parametrize("program", SERVER_PROGRAMS.values(), ids=SERVER_PROGRAMS)
+def test_every_server_knows_the_documented_rights(program: Callable[[], str]) -> None:
+    """They are enough to read, write, publish and listen on the oldest server as on the newest."""
+    heard: list[str] = []
+    config = f"user default off\nuser wallets on >{PASSWORD} {acl(ISSUER)}\n"
+    with RedisServer(program=program(), config=config) as server:
+        with closing(open_store(login(server), issuer=ISSUER)) as store:
+            store.swap(None, b"first")
+            store.swap(b"first", b"second")
+            assert store.load() == b"second"
+        channel = notifier(login(server), ISSUER)
+        stop = channel.listen(heard.append)
+        wait_until(lambda: heard)
+        channel.publish("changed")
+        wait_until(lambda: heard == ["resubscribed", "changed"])
+        stop()
 
 
 def test_the_document_of_another_issuer_is_out_of_reach(
