@@ -19,10 +19,11 @@ from s2s_mesh import settings as settings_
 from s2s_mesh.keyrecord import KeyRecord
 from s2s_mesh.keyring import KeyRing
 from s2s_mesh.manager import KeyManager, key_manager
-from s2s_mesh.store import KeyStore, SealedStore, Sealer, generate_key_encryption_key, open_store
+from s2s_mesh.store import KeyStore, Sealer, generate_key_encryption_key, open_store
 from s2s_mesh.store.memory import MemoryStore
 from s2s_mesh.strict_json import encode
 
+from .managers import manager
 from .servers import RedisServer, run_child, wait_until
 from .tokens import EDGE, LEDGER, NOW, Clock, key
 
@@ -87,27 +88,6 @@ class Talking(Store):
         return lambda: None
 
 
-def manager(
-    store: KeyStore,
-    clock: Callable[[], float] | None = None,
-    *,
-    may_create: bool = True,
-    kek: bytes | None = None,
-    schedule: RotationSchedule = DEFAULT,
-    issuer: str = EDGE,
-    algorithm: str = "ES256",
-) -> KeyManager:
-    """The manager of one replica."""
-    return KeyManager(
-        SealedStore(store, None if kek is None else Sealer([kek], issuer=issuer)),
-        issuer=issuer,
-        schedule=schedule,
-        algorithm=algorithm,
-        may_create=lambda: may_create,
-        clock=clock or Clock(),
-    )
-
-
 def refused(replica: KeyManager) -> KeyStoreError:
     """How a step fails; `last_error` says the same."""
     with pytest.raises(KeyStoreError) as failure:
@@ -157,7 +137,7 @@ def test_replicas_that_start_together_end_with_one_ring(place: str, issuer: str,
 
     def replica(_number: int) -> tuple[bytes, int]:
         store = memory if place == "memory://" else open_store(server.url, issuer=issuer)
-        with closing(manager(store, kek=KEK, issuer=issuer, schedule=FAST)) as starting:
+        with closing(manager(store, keks=[KEK], issuer=issuer, schedule=FAST)) as starting:
             together.wait(timeout=10)
             return starting.refresh().to_bytes(), starting.writes
 
@@ -218,7 +198,7 @@ def test_a_newcomer_asks_first_and_adopts_what_a_holder_writes_back() -> None:
 def test_a_holder_that_listens_answers_at_once(server: RedisServer, issuer: str) -> None:
     """On a real server the newcomer's question makes the holder write back before anything is created."""
     stores = [open_store(server.url, issuer=issuer) for _ in range(2)]
-    holder, newcomer = (manager(store, kek=KEK, issuer=issuer, schedule=FAST) for store in stores)
+    holder, newcomer = (manager(store, keks=[KEK], issuer=issuer, schedule=FAST) for store in stores)
     with closing(holder), closing(newcomer):
         made = holder.refresh()
         woken: list[float] = []
@@ -240,7 +220,7 @@ def test_a_holder_that_listens_answers_at_once(server: RedisServer, issuer: str)
 def test_without_a_holder_a_new_ring_is_made_within_seconds(server: RedisServer, issuer: str) -> None:
     """Nobody answers on a first start, so the wait is bounded."""
     started = time.monotonic()
-    with closing(manager(open_store(server.url, issuer=issuer), kek=KEK, issuer=issuer)) as alone:
+    with closing(manager(open_store(server.url, issuer=issuer), keks=[KEK], issuer=issuer)) as alone:
         alone.refresh()
     assert 1.0 <= time.monotonic() - started < 4
     assert alone.writes == 1
@@ -288,7 +268,7 @@ WAYS = [pytest.param(*row[1:], id=row[0].replace(" ", "-")) for row in UNREADABL
 def test_an_unreadable_document_is_never_a_reason_to_make_a_key(document: bytes, reason: StoreReason) -> None:
     """At a first start it is an error with its own reason; the document stays as it is."""
     store = Store(document)
-    starting = manager(store, kek=KEK)
+    starting = manager(store, keks=[KEK])
     for _ in range(2):
         assert refused(starting).reason is reason
     assert starting.ring is None
@@ -302,7 +282,7 @@ def test_an_unreadable_document_is_never_a_reason_to_make_a_key(document: bytes,
 def test_a_ring_that_is_held_outlives_an_unreadable_document(document: bytes, reason: StoreReason) -> None:
     """A running replica keeps signing and serving, changes nothing in the store, and says why."""
     store = Store(GOOD)
-    running = manager(store, kek=KEK)
+    running = manager(store, keks=[KEK])
     held = running.refresh()
     store.put(document)
     error = refused(running)
@@ -583,14 +563,14 @@ def test_a_ring_of_expired_keys_begins_anew_like_a_first_start(held: bool) -> No
 
 def create_elsewhere(url: str, issuer: str) -> None:
     """What another process does; prints the key ids."""
-    with closing(manager(open_store(url, issuer=issuer), kek=KEK, issuer=issuer, schedule=FAST)) as other:
+    with closing(manager(open_store(url, issuer=issuer), keks=[KEK], issuer=issuer, schedule=FAST)) as other:
         print(*other.refresh().records)
 
 
 def test_a_change_by_another_process_wakes_whoever_listens(server: RedisServer, issuer: str) -> None:
     """The message comes at once, and with it the ring, without waiting for a poll."""
     waiting = manager(
-        open_store(server.url, issuer=issuer), kek=KEK, issuer=issuer, schedule=FAST, may_create=False
+        open_store(server.url, issuer=issuer), keks=[KEK], issuer=issuer, schedule=FAST, may_create=False
     )
     woken = threading.Event()
     with closing(waiting):
@@ -615,7 +595,7 @@ def test_a_store_that_cannot_tell_is_polled_only() -> None:
 def test_peek_shows_what_is_stored_and_changes_nothing() -> None:
     """None where there is nothing; an error where it cannot be read; never a write."""
     store = Store()
-    looking = manager(store, kek=KEK)
+    looking = manager(store, keks=[KEK])
     assert looking.peek() is None
     store.put(GOOD)
     assert looking.peek() == KeyRing.parse(ring_bytes(), issuer=EDGE, schedule=DEFAULT)

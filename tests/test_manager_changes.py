@@ -10,24 +10,13 @@ import pytest
 from s2s_mesh import ConfigError, KeyStoreError, RotationSchedule, StoreReason
 from s2s_mesh.keyring import KeyRing
 from s2s_mesh.manager import KeyManager
-from s2s_mesh.store import KeyStore, SealedStore, Sealer
 from s2s_mesh.store.memory import MemoryStore
 
+from .managers import manager
 from .tokens import EDGE, Clock
 
 SCHEDULE = RotationSchedule.DEFAULT
 OLD, NEW = bytes(32), bytes(range(32))
-
-
-def manager(store: KeyStore, clock: Clock, *keks: bytes, creates: bool = True) -> KeyManager:
-    return KeyManager(
-        SealedStore(store, Sealer(keks, issuer=EDGE) if keks else None),
-        issuer=EDGE,
-        schedule=SCHEDULE,
-        algorithm="ES256",
-        may_create=lambda: creates,
-        clock=clock,
-    )
 
 
 def rotate_if_ripe(ring: KeyRing, now: float) -> KeyRing:
@@ -82,18 +71,18 @@ def test_a_change_that_fails_writes_nothing() -> None:
 def test_without_a_ring_there_is_nothing_to_change(attempt: Callable[[KeyManager], object]) -> None:
     """Where no ring may be made, the text says who makes one."""
     with pytest.raises(KeyStoreError) as failed:
-        attempt(manager(MemoryStore(), Clock(), creates=False))
+        attempt(manager(MemoryStore(), Clock(), may_create=False))
     assert failed.value.reason is StoreReason.NO_RING
 
 
 def test_rewrap_seals_under_the_first_key_once() -> None:
     """A replica that knows both keys goes on; the ring itself is the same."""
     store, clock = MemoryStore(), Clock()
-    ring = manager(store, clock, OLD).refresh()
-    both = manager(store, clock, NEW, OLD)
+    ring = manager(store, clock, keks=[OLD]).refresh()
+    both = manager(store, clock, keks=[NEW, OLD])
     assert both.rewrap() is True
     assert both.rewrap() is False
-    assert manager(store, clock, NEW).refresh() == ring
+    assert manager(store, clock, keks=[NEW]).refresh() == ring
 
 
 class Busy(MemoryStore):
