@@ -19,9 +19,15 @@ _URL = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<host>[^/:\[\]]*|\[[0-9a-f:.]+\])(?P<port>:[0-9]+)?(?P<path>/.*)?",
     re.ASCII,
 )
+_USER_INFO = re.compile(r"//[^/?#]*@")
 _DEFAULT_PORT = {"https": 443, "http": 80}
 _LOOPBACK_HOSTS = {"127.0.0.1", "[::1]", "localhost"}
 MAX_SERVICE_ID = 512
+
+
+def redacted(url: str) -> str:
+    """The URL without its user info, which may be a password, for messages and logs."""
+    return _USER_INFO.sub("//***@", url)
 
 
 class ServiceId(str):
@@ -51,7 +57,7 @@ class ServiceId(str):
             raise ConfigError(f"a service id of {len(text)} characters; at most {MAX_SERVICE_ID} are allowed")
 
         def refuse(problem: str) -> ConfigError:
-            return ConfigError(f"{text!r} is not a service id: {problem}")
+            return ConfigError(f"{redacted(text)!r} is not a service id: {problem}")
 
         if not text.isascii() or any(c <= " " or c in '\\"<>`\x7f' for c in text):
             raise refuse(

@@ -42,6 +42,8 @@ _SYNTAX_HINTS = {
     "Unescaped '\\'": "write a backslash twice",
     "Illegal character": "end the text with a double quote on the same line",
 }
+_MAX_KEY_DOTS = 16
+_TEXT_OR_COMMENT = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|\#.*""")
 
 
 def read_form(text: str | bytes, report: Report) -> TrustForm:
@@ -54,6 +56,7 @@ def read_form(text: str | bytes, report: Report) -> TrustForm:
         TrustFileError: not UTF-8, not TOML, or another version of the format, after which nothing is certain.
     """
     source = _decode(text, report)
+    _refuse_long_keys(source, report)
     data = _parse(source, report)
     report.row_lines = _row_lines(source, data)
     if "version" not in data:
@@ -80,6 +83,15 @@ def _decode(text: str | bytes, report: Report) -> str:
     if source.startswith("\ufeff"):
         raise report.fatal("line 1, column 1", "found a byte order mark; expected UTF-8 without one")
     return source
+
+
+def _refuse_long_keys(source: str, report: Report) -> None:
+    """Python's TOML parser takes time and memory in the square of a dotted key's parts."""
+    for number, line in enumerate(source.split("\n"), start=1):
+        if line.count(".") > _MAX_KEY_DOTS and _TEXT_OR_COMMENT.sub("", line).count(".") > _MAX_KEY_DOTS:
+            raise report.fatal(
+                f"line {number}", f"found a key of more than {_MAX_KEY_DOTS} parts; expected a trust file"
+            )
 
 
 def _parse(source: str, report: Report) -> dict[str, Any]:

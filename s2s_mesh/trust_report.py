@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from .errors import ConfigError
+from .identity import redacted
 
 MAX_PROBLEMS = 20
 _MAX_SHOWN = 120
@@ -78,8 +79,8 @@ def member_path(path: str, name: str) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` in quotes, as TOML would write it, shortened."""
-    quoted = json.dumps(text)
+    """`text` in quotes, as TOML would write it, shortened, and without a password in a URL."""
+    quoted = json.dumps(redacted(text))
     return quoted if len(quoted) <= _MAX_SHOWN else f'{quoted[: _MAX_SHOWN - 4]}..."'
 
 

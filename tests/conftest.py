@@ -1,4 +1,4 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and the count of hostile rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from . import hostile
 from .receiver import Receiver
 from .tokens import frozen, key
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark of hostile rows known."""
+    config.addinivalue_line("markers", f"{hostile.MARK}: a hostile input through a public door, refused")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many hostile rows were proved; a whole run has at least `hostile.LEAST`."""
+    count = hostile.proved(terminalreporter.stats.get("passed", []))
+    if count:
+        terminalreporter.write_line(f"hostile rows: {count} (at least {hostile.LEAST} in a whole run)")
 
 
 @pytest.fixture(scope="module")

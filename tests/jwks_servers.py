@@ -11,7 +11,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -350,10 +350,13 @@ class JWKSServer(Peer):
 # -- who asks them ----------------------------------------------------------------------------------------
 
 
-def trust_in(places: Mapping[str, str], *, ca_file: str | None = None) -> TrustConfig:
+def trust_in(
+    places: Mapping[str, str], *, ca_file: str | None = None, algorithms: Sequence[str] = ()
+) -> TrustConfig:
     """A trust file on one machine: each issuer may call `wallets`, and its keys are at this URL or file."""
     grants: list[str] = []
     parts = ["version = 1\n[defaults]\nallow_loopback_http = true\n"]
+    parts.append(f"algorithms = {json.dumps(algorithms)}\n" if algorithms else "")
     for issuer, place in places.items():
         member = "jwks_uri" if "://" in place else "jwks_file"
         parts.append(f"[issuers.{json.dumps(issuer)}]\n{member} = {json.dumps(place)}\n")
@@ -374,12 +377,13 @@ class Wallets:
     Args:
         clock: its clock.
         places: where the keys of each issuer are.
+        algorithms: what it accepts, where it is not what every trust file says.
     """
 
-    def __init__(self, clock: Clock, places: Mapping[str, str]) -> None:
+    def __init__(self, clock: Clock, places: Mapping[str, str], *, algorithms: Sequence[str] = ()) -> None:
         self.clock = clock
         self.resolver = KeyResolver(JWKSCacheLimits())
-        trust = trust_in(places)
+        trust = trust_in(places, algorithms=algorithms)
         self.client = JWKSClient(self.resolver, trust, clock)
         self.verifier = Verifier(audiences={WALLETS}, trust=trust, resolver=self.resolver, cache_size=0)
 

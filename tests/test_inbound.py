@@ -9,11 +9,13 @@ import pytest
 
 from s2s_mesh.errors import Reason
 
+from .hostile import rows
 from .receiver import Receiver
 from .tokens import EDGE, LEDGER, WALLETS, frozen, good, key
 
 R = Reason
 GOOD = good()
+HEAD, PAYLOAD, SIGNATURE = GOOD.split(b".")
 REALM = f'Bearer realm="{WALLETS}"'
 MALFORMED = f'{REALM}, error="invalid_request", error_description="Malformed credentials"'
 INVALID = f'{REALM}, error="invalid_token", error_description="The access token is invalid"'
@@ -53,13 +55,77 @@ HEADER_ROWS: list[tuple[str, Sequence[bytes], str, int, Reason | None, str | Non
     ),
     ("another parameter", [b"Bearer " + GOOD], "/read?my_access_token=x", 200, None, None),
     ("only in the query", [], "/read?access_token=" + GOOD.decode(), 401, R.NO_CREDENTIAL, REALM),
+    (
+        "Basic beside a token in the query",
+        [b"Basic eDp5"],
+        "/read?access_token=" + GOOD.decode(),
+        400,
+        R.SEVERAL_CREDENTIALS,
+        MALFORMED,
+    ),
     ("not a token", [b"Bearer abc"], "/read", 401, R.NOT_A_COMPACT_JWS, INVALID),
+    # standards (e) row 3: what a JSON serialisation is written with never gets as far as the decoder
+    *[
+        (name, [b"Bearer " + text], "/read", 400, R.MALFORMED_HEADER, MALFORMED)
+        for name, text in (
+            (
+                "a JWS in the general JSON serialisation",
+                b'{"payload":"%b","signatures":[{"protected":"%b","signature":"%b"}]}'
+                % (PAYLOAD, HEAD, SIGNATURE),
+            ),
+            (
+                "a JWS in the flattened JSON serialisation",
+                b'{"payload":"%b","protected":"%b","signature":"%b"}' % (PAYLOAD, HEAD, SIGNATURE),
+            ),
+            ("compact inside of JSON", b'{"a":"' + GOOD + b'"}'),
+            ("JSON behind compact", GOOD + b'{"payload":"e30"}'),
+            # row 4: these octets are in no token68
+            ("a NUL in the token", HEAD + b"\0." + PAYLOAD + b"." + SIGNATURE),
+            ("a carriage return and a newline in the token", HEAD + b"\r\n." + PAYLOAD + b"." + SIGNATURE),
+            ("a newline behind the token", GOOD + b"\n"),
+            ("a space behind the token", GOOD + b" "),
+            ("a tab behind the token", GOOD + b"\t"),
+            ("Latin-1 in the token", HEAD + b"\xe9." + PAYLOAD + b"." + SIGNATURE),
+            ("UTF-8 in the token", HEAD + "\u0435.".encode() + PAYLOAD + b"." + SIGNATURE),
+            ("padding inside of the token", HEAD + b"=." + PAYLOAD + b"." + SIGNATURE),
+            ("percent-encoded dots", GOOD.replace(b".", b"%2e")),
+            ("a token and parameters", GOOD + b",realm=x"),
+        )
+    ],
+    # row 70, as far as it exists today: only a bearer token is a credential here
+    *[
+        (name, [value], "/read", 401, R.NO_CREDENTIAL, REALM)
+        for name, value in (
+            ("Basic with a NUL", b"Basic AHg6eQ=="),
+            ("Basic without a colon", b"Basic eHk="),
+            ("Basic that is not base64", b"Basic \xff\xfe"),
+            ("Basic with the token as password", b"Basic " + GOOD),
+            ("DPoP", b"DPoP " + GOOD),
+            ("an API key", b"ApiKey " + GOOD),
+            ("a longer scheme", b"Bearerx " + GOOD),
+        )
+    ],
+    (
+        "a scheme in fullwidth letters",
+        ["\uff22earer ".encode() + GOOD],
+        "/read",
+        400,
+        R.MALFORMED_HEADER,
+        MALFORMED,
+    ),
+    ("a space before the scheme", [b" Bearer " + GOOD], "/read", 400, R.MALFORMED_HEADER, MALFORMED),
+    ("the same field three times", [b"Bearer " + GOOD] * 3, "/read", 400, R.SEVERAL_CREDENTIALS, MALFORMED),
+    ("an empty second field", [b"Bearer " + GOOD, b""], "/read", 400, R.SEVERAL_CREDENTIALS, MALFORMED),
+    # row 6: what no HTTP server passes on, but an ASGI server might
+    ("a field of 1 MB", [b"Bearer " + b"A" * 10**6], "/read", 401, R.TOKEN_TOO_LARGE, INVALID),
+    ("1 MB of brackets", [b"Bearer " + b"[" * 10**6], "/read", 400, R.MALFORMED_HEADER, MALFORMED),
+    ("1 MB of dots", [b"Bearer " + b"." * 10**6], "/read", 401, R.TOKEN_TOO_LARGE, INVALID),
 ]
 
 
 @pytest.mark.parametrize(
     ("fields", "path", "status", "reason", "challenge"),
-    [pytest.param(*row[1:], id=row[0]) for row in HEADER_ROWS],
+    rows(HEADER_ROWS, verdict=-2),
 )
 def test_exactly_one_bearer_token_in_one_field_is_looked_at(
     receiver: Receiver,
@@ -163,13 +229,19 @@ ROUTE_ROWS: list[tuple[str, str, str, bytes, int, Reason | None]] = [
     ("an encoded dot segment", "GET", "/a/%2e%2e/read", GOOD, 403, R.BAD_PATH),
     ("an encoded slash", "PUT", "/wallets/a%2fb/card", GOOD, 403, R.BAD_PATH),
     ("a path parameter", "GET", "/read;x=1", GOOD, 403, R.BAD_PATH),
+    ("an encoded backslash", "GET", "/read%5c", GOOD, 403, R.BAD_PATH),
+    ("an encoded NUL", "GET", "/read%00", GOOD, 403, R.BAD_PATH),
+    ("an encoded newline", "GET", "/read%0a", GOOD, 403, R.BAD_PATH),
+    ("an encoded semicolon", "GET", "/read%3bx", GOOD, 403, R.BAD_PATH),
+    ("an overlong slash", "PUT", "/wallets/a%c0%afb/card", GOOD, 403, R.BAD_PATH),
+    ("dots behind a parameter", "GET", "/read/..%3b/write", GOOD, 403, R.BAD_PATH),
+    ("dots escaped twice", "GET", "/%252e%252e/read", GOOD, 403, R.NO_ROUTE_RULE),
+    ("an escaped letter is that letter", "GET", "/%72ead", GOOD, 200, None),
     ("an alias without rules of its own", "GET", "/read", good(aud=ALIAS), 403, R.NO_ROUTE_RULE),
 ]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "token", "status", "reason"), [pytest.param(*row[1:], id=row[0]) for row in ROUTE_ROWS]
-)
+@pytest.mark.parametrize(("method", "path", "token", "status", "reason"), rows(ROUTE_ROWS))
 def test_once_an_audience_has_route_rules_everything_else_is_denied(
     routed: Receiver, method: str, path: str, token: bytes, status: int, reason: Reason | None
 ) -> None:

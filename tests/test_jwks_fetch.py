@@ -23,6 +23,7 @@ from s2s_mesh.jwks import MAX_BODY
 from s2s_mesh.jwks_fetch import Fetched, FetchFailed, fetch
 from s2s_mesh.trust import TrustConfig
 
+from .hostile import rows
 from .jwks_servers import (
     JWKS_TYPE,
     Clock,
@@ -42,6 +43,7 @@ from .servers import run_child
 from .tokens import EDGE, WALLETS, key
 
 NAME = "keys.example.com"
+GETADDRINFO = socket.getaddrinfo
 GOOD = jwks(key())
 JSON = "application/json"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -176,6 +178,87 @@ def test_nobody_listens() -> None:
         refused(closed.url(), "refused")
 
 
+ASTRAY: list[tuple[str, list[str], str | None]] = [
+    ("this machine, which is allowed here", ["127.0.0.1"], None),
+    *[
+        (", ".join(addresses), addresses, "link-local, metadata, multicast or reserved|hides an IPv4")
+        for addresses in (
+            ["169.254.169.254"],
+            ["169.254.0.1"],
+            ["100.100.100.200"],
+            ["168.63.129.16"],
+            ["fd00:ec2::254"],
+            ["fe80::1"],
+            ["0.0.0.0"],
+            ["0.1.2.3"],
+            ["224.0.0.1"],
+            ["240.0.0.1"],
+            ["255.255.255.255"],
+            ["::"],
+            ["ff02::1"],
+            ["::ffff:169.254.169.254"],
+            ["::ffff:0.0.0.0"],
+            ["::169.254.169.254"],
+            ["64:ff9b::a9fe:a9fe"],
+            ["64:ff9b:1::a9fe:a9fe"],
+            ["2002:a9fe:a9fe::"],
+            ["2001:0:4136:e378:8000:63bf:3fff:fdd2"],
+            ["127.0.0.1", "169.254.169.254"],
+            ["169.254.169.254", "127.0.0.1"],
+            ["127.0.0.1", "::ffff:169.254.169.254"],
+            ["127.0.0.1", "127.0.0.1", "0.0.0.0"],
+        )
+    ],
+]
+
+
+@pytest.mark.parametrize(("addresses", "error"), rows(ASTRAY))
+def test_a_name_that_leads_astray_is_not_connected_to(
+    addresses: list[str], error: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 59: a name with one forbidden address, in whatever disguise, gets no connection at all."""
+    opened: list[Any] = []
+    connect = socket.create_connection
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        family = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+        return [(kind, 1, 6, "", (address, port)) for kind, address in zip(family, addresses, strict=True)]
+
+    def create_connection(address: tuple[str, int], *args: Any, **options: Any) -> socket.socket:
+        opened.append(address[0])
+        with monkeypatch.context() as real:
+            real.setattr(socket, "getaddrinfo", GETADDRINFO)
+            return connect(address, *args, **options)
+
+    with Peer(says(answer(GOOD))) as server:
+        url = server.url(host=NAME)
+        with monkeypatch.context() as astray:
+            astray.setattr(socket, "getaddrinfo", getaddrinfo)
+            astray.setattr(socket, "create_connection", create_connection)
+            if error is None:
+                assert kids(get(url)) == {key().kid}
+            else:
+                refused(url, error)
+    assert opened == ([] if error else addresses)
+
+
+def test_a_name_that_changes_its_mind_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 59, rebinding: one look-up, and the connection goes to what it said."""
+    answers = ["127.0.0.1", "169.254.169.254"]
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        if host != NAME:
+            return list(GETADDRINFO(host, port, *args, **options))
+        asked.append(host)
+        return [(socket.AF_INET, 1, 6, "", (answers[len(asked) - 1], port))]
+
+    with Peer(says(answer(GOOD))) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        assert kids(get(server.url(host=NAME))) == {key().kid}
+    assert asked == [NAME]
+
+
 # -- the answer -------------------------------------------------------------------------------------------
 
 PADDED = GOOD + b" " * (MAX_BODY - len(GOOD))
@@ -258,10 +341,39 @@ ROWS: list[tuple[str, Talk, str | None]] = [
     ("a private key", says(answer(document(entry(d="AAAA")))), "leaked"),
     ("a shared secret", says(answer(document({"kty": "oct", "kid": "k", "alg": "HS256"}))), "symmetric"),
     ("101 keys", says(answer(document(*[{}] * 101))), "101 keys"),
+    ("10,000 keys", says(answer(document(*[{}] * 10_000))), "10000 keys"),
+    ("21 usable keys", says(answer(document(*(entry(kid=f"k{n}") for n in range(21))))), "21 usable"),
+    ("keys is null", says(answer(b'{"keys":null}')), "expected"),
+    ("keys is a text", says(answer(b'{"keys":"[]"}')), "expected"),
+    ("keys in another case", says(answer(b'{"Keys":[]}')), "expected"),
+    ("a key is null", says(answer(document(None))), "expected"),
+    ("a byte order mark", says(answer(b"\xef\xbb\xbf" + GOOD)), "not JSON"),
+    ("an HTML page as JSON", says(answer(b"<!doctype html><title>Log in</title>", kind=JSON)), "not JSON"),
+    ("JSON lines", says(answer(GOOD + b"\n" + GOOD)), "not JSON"),
+    ("a PEM file", says(answer(b"-----BEGIN PUBLIC KEY-----\n")), "not JSON"),
+    ("60,000 brackets", says(answer(b'{"keys":' + b"[" * 60_000)), "not JSON"),
+    ("deflate", says(answer(GOOD, "Content-Encoding: deflate")), "content-encoding"),
+    ("br", says(answer(GOOD, "Content-Encoding: br")), "content-encoding"),
+    ("an empty encoding", says(answer(GOOD, "Content-Encoding:")), "content-encoding"),
+    ("202", says(answer(GOOD, status="202 Accepted")), "answered 202"),
+    ("203", says(answer(GOOD, status="203 Transformed")), "answered 203"),
+    ("205", says(answer(status="205 Reset Content")), "answered 205"),
+    ("304 with a body", says(answer(GOOD, status="304 Not Modified")), "answered 304"),
+    ("407", says(answer(GOOD, status="407 Proxy Authentication Required")), "answered 407"),
+    ("429", says(answer(GOOD, "Retry-After: 99999999", status="429 Slow Down")), "answered 429"),
+    ("a refresh in the fields", says(answer(b"", "Refresh: 0; url=/keys")), "not JSON"),
+    ("a type in quotes", says(answer(GOOD, kind='"application/json"')), "content-type"),
+    ("a type that begins well", says(answer(GOOD, kind="application/jsonp")), "content-type"),
+    ("JavaScript", says(answer(GOOD, kind="text/javascript")), "content-type"),
+    ("a length that is no number", says(answer(GOOD, "Content-Length: 0x10")), ANY),
+    ("a huge length", says(answer(GOOD, "Content-Length: " + "9" * 30)), ANY),
+    ("a chunk of negative size", says(answer(b"-1\r\n" + GOOD, CHUNKED)), ANY),
+    ("a chunk of huge size", says(answer(b"f" * 40 + b"\r\n" + GOOD, CHUNKED)), ANY),
+    ("length and chunks", says(answer(GOOD, CHUNKED, f"Content-Length: {len(GOOD)}")), ANY),
 ]
 
 
-@pytest.mark.parametrize(("talk", "error"), [pytest.param(*row[1:], id=row[0]) for row in ROWS])
+@pytest.mark.parametrize(("talk", "error"), rows(ROWS))
 def test_answers(talk: Talk, error: str | None) -> None:
     """A complete, uncompressed, bounded JWKS with status 200 is believed; anything else ends soon."""
     with Peer(talk) as server:
@@ -288,8 +400,9 @@ def test_keys_that_are_not_used_are_named() -> None:
     assert fetched.jwks.ignored == ("keys[1]: use is not sig",)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-@pytest.mark.parametrize("target", ["other", "same", "metadata"])
+@pytest.mark.parametrize("target", ["other", "same", "metadata", "file"])
 def test_redirects_are_not_followed(status: int, target: str) -> None:
     """The second request is never sent: not to another host, not to the same one, not to metadata."""
     with Peer(says(answer(GOOD))) as other:
@@ -297,6 +410,7 @@ def test_redirects_are_not_followed(status: int, target: str) -> None:
             "other": other.url(),
             "same": "/keys",
             "metadata": "http://169.254.169.254/latest/meta-data/",
+            "file": "file:///etc/passwd",
         }
         redirect = answer(GOOD, f"Location: {places[target]}", status=f"{status} Elsewhere")
         with Peer(says(redirect)) as server:
@@ -509,10 +623,12 @@ CERTIFICATES: list[tuple[str, Make, str | None]] = [
     ),
     ("self-signed", Certificates.self_signed, "certificate verify failed"),
     ("TLS 1.1", lambda made: made.old(ssl.TLSVersion.TLSv1_1), ANY),
+    ("TLS 1.0", lambda made: made.old(ssl.TLSVersion.TLSv1), ANY),
+    ("a wildcard", lambda made: made.server("*.0.0.1"), "certificate verify failed"),
 ]
 
 
-@pytest.mark.parametrize(("make", "error"), [pytest.param(*row[1:], id=row[0]) for row in CERTIFICATES])
+@pytest.mark.parametrize(("make", "error"), rows(CERTIFICATES))
 def test_certificates(certificates: Certificates, make: Make, error: str | None) -> None:
     """The server must show a valid certificate for its name, from the authority that the trust file names."""
     with Peer(says(answer(GOOD)), tls=make(certificates)) as server:
