@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv by itself; nothing has to be installed by hand.
-.PHONY: demo test chaos lint clean
+.PHONY: demo test chaos fuzz bench lint clean
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,13 @@ test: $(VENV)/.test ## lint, types, all tests, coverage
 chaos: $(VENV)/.test ## calls for a minute or more while Redis is killed, stopped and flushed, and keys are revoked
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
+bench: $(VENV)/.bench ## speed beside the peers, into benchmarks/results; BENCH_ARGS="--quick" for a first look
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+fuzz: $(VENV)/.test ## ten minutes of hostile input, guided by coverage where atheris can be had; FUZZ_ARGS="--seconds 60 token"
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: atheris || true
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
 lint: $(VENV)/.test ## format, lint, types
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 	$(BIN)/mypy
@@ -45,4 +52,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "installing s2s-mesh and what the tests need into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group lint
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	@echo "installing s2s-mesh and the peers that it is measured against into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group bench
+	@command -v wrk >/dev/null || echo "wrk is not installed: part http will be left out (apt-get install wrk)"
 	@touch $@
