@@ -12,8 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from .errors import JWKSInvalid
 from .jitter import between
+from .jwks import JWKSet
 from .jwks_fetch import TOTAL_SECONDS, Fetched, FetchFailed, fetch
+from .jwks_shared import MAX_DELAY, SharedJWKS, Turn
 from .resolver import KeyResolver, Why
+from .shared_sets import SharedSet
 from .threads import far_from_threading
 from .trust import IssuerTrust, TrustConfig
 
@@ -31,12 +34,27 @@ class JWKSClient:
         resolver: holds what is known.
         trust: names the issuers and where their keys are; replace it with `use`.
         clock: Unix seconds.
+        shared: what other processes of this service fetched, looked at before the network is; closed by
+            this object.
+
+    Attributes:
+        wait_seconds: how long a caller waits in all; a fetch has ended by then, unless it had to queue up.
+        fetches: attempts that were started.
     """
 
-    def __init__(self, resolver: KeyResolver, trust: TrustConfig, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        resolver: KeyResolver,
+        trust: TrustConfig,
+        clock: Callable[[], float],
+        *,
+        shared: SharedJWKS | None = None,
+    ) -> None:
         self._resolver = resolver
         self._trust = trust
         self._clock = clock
+        self._shared = shared
+        self.wait_seconds = WAIT_SECONDS if shared is None else WAIT_SECONDS + MAX_DELAY
         self._lock = threading.Lock()
         self._in_flight: dict[str, Future[None]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -63,7 +81,7 @@ class JWKSClient:
             why = self._resolver.needed(issuer, kid, now)
             if why is None or not self._resolver.allowed(issuer, why, now):
                 return None
-            return self._start(issuer, why, now)
+            return self._start(issuer, why, now, kid)
 
     def refresh_due(self) -> None:
         """Start the background refreshes that are due, new issuers first seen included."""
@@ -78,14 +96,19 @@ class JWKSClient:
                 self._start(issuer, Why.REFRESH, now)
 
     def close(self) -> None:
-        """Start nothing more; fetches under way end by themselves within their deadline."""
+        """Start nothing more; fetches under way end by themselves within their deadline.
+
+        With a shared cache, waits for its store if that is in use just now, two seconds at most as a rule.
+        """
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+        if self._shared is not None:
+            self._shared.close()
 
-    def _start(self, issuer: str, why: Why, now: float) -> Future[None] | None:
+    def _start(self, issuer: str, why: Why, now: float, kid: str | None = None) -> Future[None] | None:
         source = self._trust.issuers.get(issuer)
         if source is None or self._closed:
             return None
@@ -93,41 +116,80 @@ class JWKSClient:
             self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="s2s-mesh-jwks")
         self._resolver.begin(issuer, why, now)
         self.fetches += 1
+        known: Future[None] = Future()
+        known.set_running_or_notify_cancel()  # from here on no waiter can cancel it
         try:
-            future = self._pool.submit(far_from_threading, self._fetch, source, why)
+            job = self._pool.submit(far_from_threading, self._work, source, why, kid, known)
         except RuntimeError as failed:  # the machine has no thread to give, or the interpreter ends
             self._resolver.failed(issuer, now, str(failed))
             return None
-        self._in_flight[issuer] = future
-        return future
+        # a job that `close` takes out of the queue never begins
+        job.add_done_callback(lambda job: known.set_result(None) if job.cancelled() else None)
+        self._in_flight[issuer] = known
+        return known
 
-    def _fetch(self, source: IssuerTrust, why: Why) -> None:
+    def _work(self, source: IssuerTrust, why: Why, kid: str | None, known: Future[None]) -> None:
+        turn: Turn | None = None
+        fetched: SharedSet | None = None
+        try:
+            # a pinned file is nearer than any store
+            if self._shared is not None and source.jwks_uri is not None:
+                turn = self._shared.take_turn(
+                    source.issuer,
+                    source.jwks_uri,
+                    newer_than=self._resolver.fetched_at(source.issuer),
+                    kid=kid if why is Why.UNKNOWN_KID else None,
+                )
+            fetched = self._fetch(source, why, None if turn is None else turn.found)
+        finally:
+            known.set_result(None)
+        # afterwards, because nobody waits for others to know it too
+        if self._shared is not None and turn is not None and turn.found is None:
+            self._shared.end_turn(turn, fetched)
+
+    def _fetch(self, source: IssuerTrust, why: Why, found: SharedSet | None) -> SharedSet | None:
+        """Bring the issuer's set, from the network unless it was found; returns what others should know."""
         issuer = source.issuer
         etag = self._resolver.etag(issuer)
-        outcome: Fetched | Exception
+        outcome: SharedSet | Fetched | Exception
         try:
-            outcome = fetch(source, etag=etag, no_cache=why is Why.UNKNOWN_KID)
+            outcome = found or fetch(source, etag=etag, no_cache=why is Why.UNKNOWN_KID)
         except Exception as failed:  # noqa: BLE001 - logged below
             outcome = failed
         now = self._clock()
         jitter = between(0, 1)
+        fetched = None
         with self._lock:
             self._in_flight.pop(issuer, None)
             if _same_place(source, self._trust.issuers.get(issuer)):  # not reloaded meanwhile
-                self._apply(issuer, outcome, etag, now, jitter)
+                fetched = self._apply(issuer, why, outcome, etag, now, jitter)
         # last, because a logging filter that raises must not leave the issuer in flight for ever
         _report(issuer, why, outcome)
+        return fetched
 
     def _apply(
-        self, issuer: str, outcome: Fetched | Exception, etag: str | None, now: float, jitter: float
-    ) -> None:
+        self,
+        issuer: str,
+        why: Why,
+        outcome: SharedSet | Fetched | Exception,
+        etag: str | None,
+        now: float,
+        jitter: float,
+    ) -> SharedSet | None:
         if isinstance(outcome, Exception):
             self._resolver.failed(issuer, now, _error(outcome))
-        elif outcome.jwks is not None or self._resolver.etag(issuer) == etag:
-            self._resolver.succeeded(
-                issuer, outcome.jwks, now, max_age=outcome.max_age, etag=outcome.etag, jitter=jitter
+            return None
+        max_age, new_etag = outcome.max_age, outcome.etag
+        if isinstance(outcome, SharedSet):
+            self._resolver.adopted(
+                issuer, why, outcome.jwks, outcome.fetched_at, max_age=max_age, etag=new_etag, jitter=jitter
             )
-        # else "not modified" speaks of a set that a reload has forgotten meanwhile
+            return None
+        if outcome.jwks is None and self._resolver.etag(issuer) != etag:
+            return None  # "not modified" speaks of a set that a reload has forgotten meanwhile
+        self._resolver.succeeded(issuer, outcome.jwks, now, max_age=max_age, etag=new_etag, jitter=jitter)
+        jwks = outcome.jwks or JWKSet(self._resolver.keys(issuer))
+        return SharedSet(jwks=jwks, fetched_at=now, max_age=max_age, etag=new_etag)
 
 
 def _same_place(source: IssuerTrust, other: IssuerTrust | None) -> bool:
@@ -139,7 +201,7 @@ def _error(failed: Exception) -> str:
     return str(failed) if isinstance(failed, (FetchFailed, JWKSInvalid)) else "internal error, see the log"
 
 
-def _report(issuer: str, why: Why, outcome: Fetched | Exception) -> None:
+def _report(issuer: str, why: Why, outcome: SharedSet | Fetched | Exception) -> None:
     if isinstance(outcome, (FetchFailed, JWKSInvalid)):
         log.warning("keys of %s not refreshed (%s): %s", issuer, why.value, outcome)
     elif isinstance(outcome, Exception):

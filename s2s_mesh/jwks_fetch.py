@@ -47,7 +47,7 @@ class Fetched(NamedTuple):
 
 
 def fetch(source: IssuerTrust, *, etag: str | None, no_cache: bool) -> Fetched:
-    """Get an issuer's JWKS from where the trust file says; blocks for at most `TOTAL_SECONDS` after DNS.
+    """Get an issuer's JWKS from where the trust file says; blocks for at most `TOTAL_SECONDS`.
 
     Args:
         source: the issuer's entry; no byte of a token has a say.

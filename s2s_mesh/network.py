@@ -2,16 +2,20 @@
 
 A name is resolved once, every address it has is judged, and the connection is made to a judged address, so
 that a second answer of the DNS cannot lead elsewhere (standards R5). Every operation also obeys one deadline
-for the whole exchange, which a peer that sends a byte a second cannot stretch (R6).
+for the whole exchange, which neither a peer that sends a byte a second nor a resolver that hangs can stretch
+(R6).
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from typing import Any
 
 import httpcore
@@ -42,6 +46,8 @@ _EMBEDDING = [
 ]
 # Teredo and local NAT64 hide the address in ways that differ by operator
 _OPAQUE = [ipaddress.ip_network("2001::/32"), ipaddress.ip_network("64:ff9b:1::/48")]
+# look-ups under way, by process: after a fork the threads that do the parent's do not exist in the child
+_lookups: dict[tuple[int, str, int], Future[list[Any]]] = {}
 
 
 class AddressRefused(httpcore.ConnectError):
@@ -94,7 +100,8 @@ class CheckedBackend(httpcore.NetworkBackend):
 
         Raises:
             AddressRefused: one of the name's addresses is forbidden.
-            httpcore.ConnectError, httpcore.ConnectTimeout: as httpcore's own backend.
+            httpcore.ConnectError, httpcore.ConnectTimeout: as httpcore's own backend, or the name has no
+                address, or none in time.
         """
         problem: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in self._resolve(host, port):
@@ -116,8 +123,11 @@ class CheckedBackend(httpcore.NetworkBackend):
         return left if timeout is None else min(timeout, left)
 
     def _resolve(self, host: str, port: int) -> list[IPAddress]:
+        lookup = _look_up(host, port)
+        if not wait([lookup], timeout=self.remaining(None)).done:
+            raise httpcore.ConnectTimeout(f"{host} does not resolve in time")
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = lookup.result()
         except OSError as failed:
             raise httpcore.ConnectError(f"{host} does not resolve: {failed}") from None
         addresses = list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in found))
@@ -126,6 +136,35 @@ class CheckedBackend(httpcore.NetworkBackend):
             if why is not None:
                 raise AddressRefused(f"{host} resolves to {address}, {why}")
         return addresses
+
+
+def _look_up(host: str, port: int) -> Future[list[Any]]:
+    """Start or join a look-up on a thread of its own: `getaddrinfo` takes no time-out and cannot be stopped.
+
+    Whoever gave up leaves it behind; it is one thread for a name at most, and ends when the resolver does.
+    """
+    name = (os.getpid(), host, port)
+    mine: Future[list[Any]] = Future()
+    running = _lookups.setdefault(name, mine)
+    if running is mine:
+        try:
+            threading.Thread(target=_resolve, args=(name, mine), name="s2s-mesh-dns", daemon=True).start()
+        except RuntimeError as failed:  # the machine has no thread to give
+            _lookups.pop(name, None)
+            mine.set_exception(OSError(str(failed)))
+    return running
+
+
+def _resolve(name: tuple[int, str, int], answer: Future[list[Any]]) -> None:
+    _, host, port = name
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except BaseException as failed:  # noqa: BLE001 - raised where it is waited for
+        _lookups.pop(name, None)
+        answer.set_exception(failed)
+    else:
+        _lookups.pop(name, None)  # first, so that nobody joins an answer of the past
+        answer.set_result(found)
 
 
 class _DeadlineStream(httpcore.NetworkStream):

@@ -2,7 +2,8 @@
 
 Rules (standards (a)3, design receiving.md): a failure never removes a good key; a success replaces the whole
 set; keys are found by (issuer, kid) and nothing else; every limit counts attempts, not successes. Reads take
-no lock. The three transitions (`begin`, `succeeded`, `failed`) are called by `jwks_client.py` under its lock.
+no lock. The transitions (`begin`, `succeeded`, `adopted`, `failed`) are called by `jwks_client.py` under its
+lock.
 """
 
 from __future__ import annotations
@@ -105,6 +106,14 @@ class KeyResolver:
         """The instant (Unix seconds) after which the set at hand is used no more; 0 without one."""
         return self._issuers.get(issuer, _NOTHING).stale_until
 
+    def fetched_at(self, issuer: str) -> float | None:
+        """When the issuer last answered (Unix seconds), or None if it never did."""
+        return self._issuers.get(issuer, _NOTHING).fetched_at
+
+    def keys(self, issuer: str) -> Collection[VerificationKey]:
+        """Every key of the set at hand, be it stale."""
+        return self._issuers.get(issuer, _NOTHING).keys.values()
+
     def etag(self, issuer: str) -> str | None:
         """The entity tag of the set at hand, for a conditional request."""
         return self._issuers.get(issuer, _NOTHING).etag
@@ -187,6 +196,37 @@ class KeyResolver:
             failures=0,
             last_error="",
         )
+
+    def adopted(
+        self,
+        issuer: str,
+        why: Why,
+        jwks: JWKSet,
+        fetched_at: float,
+        *,
+        max_age: float | None,
+        etag: str | None,
+        jitter: float,
+    ) -> None:
+        """Take over what the issuer answered to another process of this service; never over a newer set.
+
+        Freshness and stale bound count from when it answered, as if this process had asked then.
+
+        Args:
+            issuer: who.
+            why: what the attempt was for that found this set instead.
+            jwks: its set.
+            fetched_at: when it answered (Unix seconds), not in the future.
+            max_age, etag, jitter: as in `succeeded`.
+        """
+        held = self.fetched_at(issuer)
+        if held is not None and fetched_at <= held:
+            return
+        self.succeeded(issuer, jwks, fetched_at, max_age=max_age, etag=etag, jitter=jitter)
+        if why is Why.UNKNOWN_KID:
+            # the issuer was not asked: whoever waited for yet another key may have it asked at once
+            adopted = self._issuers[issuer]
+            self._issuers[issuer] = msgspec.structs.replace(adopted, unknown_kid_tried_at=None)
 
     def failed(self, issuer: str, now: float, error: str) -> None:
         """The attempt failed; what is known stays, and never becomes fresher by a clock that went back."""

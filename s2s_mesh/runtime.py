@@ -14,6 +14,7 @@ from .errors import ConfigError, KeyStoreError, StoreReason
 from .inbound import Inbound
 from .jitter import between
 from .jwks_client import JWKSClient
+from .jwks_shared import shared_jwks
 from .keyring import KeyRing
 from .manager import key_manager
 from .resolver import KeyResolver
@@ -56,7 +57,7 @@ class Runtime:
         self._trust_file = watched
         trust = (settings.trust if watched is None else watched.current).for_audiences(settings.audiences)  # type: ignore[union-attr]
         self.resolver = KeyResolver(settings.cache_limits)
-        self.client = JWKSClient(self.resolver, trust, clock)
+        self.client = JWKSClient(self.resolver, trust, clock, shared=shared_jwks(settings, clock))
         self.verifier = Verifier(
             audiences=settings.audiences,
             trust=trust,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         token_life: seconds.
         public_paths: exact paths that also let anonymous callers in.
         verified_cache_size: tokens to remember; 0 for none.
+        jwks_cache: "process" keeps other issuers' keys in each process, "shared" in the key store as well.
     """
 
     issuer: ServiceId
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_life: int
     public_paths: frozenset[str]
     verified_cache_size: int
+    jwks_cache: Literal["process", "shared"]
 
     def __repr__(self) -> str:
         return f"Settings(issuer={self.issuer!r})"
@@ -111,6 +113,7 @@ def build(
     token_life: int | None = None,
     public_paths: Collection[str] = (),
     verified_cache_size: int = 10_000,
+    jwks_cache: str = "process",
     allow_loopback_http: bool | None = None,
     allow_unsealed_key_store: bool = False,
 ) -> Settings:
@@ -149,6 +152,7 @@ def build(
             "S2S_MESH_KEY_ENCRYPTION_KEY (`s2s-mesh init` prints a fresh one), or, if private keys really "
             "may lie open in the store, pass allow_unsealed_key_store=True"
         )
+    cache = _jwks_cache(jwks_cache, key_store, sealed=bool(keks))
     if isinstance(public_paths, str) or not all(path.startswith("/") for path in public_paths):
         raise ConfigError("public_paths must be a list of exact paths, each beginning with a slash")
     return Settings(
@@ -169,6 +173,7 @@ def build(
         token_life=life,
         public_paths=frozenset(public_paths),
         verified_cache_size=verified_cache_size,
+        jwks_cache=cache,
     )
 
 
@@ -187,6 +192,7 @@ def from_env(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[s
         ("ALGORITHM", "algorithm", str),
         ("AUDIENCES", "audiences", _list),
         ("ROTATION", "schedule", _schedule),
+        ("JWKS_CACHE", "jwks_cache", str),
     ):
         value = environ.get(f"S2S_MESH_{name}", "").strip()
         if value and argument not in overrides:
@@ -246,6 +252,30 @@ def _must_be_sealed(issuer: ServiceId, key_store: str | KeyStore | None) -> bool
     if key_store is None or not issuer.startswith("https:"):
         return False
     return not _is_memory(key_store) if isinstance(key_store, str) else key_store.shared
+
+
+def _jwks_cache(
+    value: str, key_store: str | KeyStore | None, *, sealed: bool
+) -> Literal["process", "shared"]:
+    if value == "process":
+        return "process"
+    named = "jwks_cache (S2S_MESH_JWKS_CACHE)"
+    if value != "shared":
+        raise ConfigError(f"{named} is {value!r}; expected 'process' or 'shared'")
+    # a store object holds the ring and nothing else, so there would be no place for a second document
+    if not isinstance(key_store, str) or _is_memory(key_store):
+        raise ConfigError(
+            f"{named} is 'shared', which needs a key store that other processes share too, named by its URL "
+            "(redis://..., rediss://... or file:///DIRECTORY): set S2S_MESH_KEY_STORE to one, or leave it at "
+            "'process'"
+        )
+    # also where the ring itself may lie open: whoever can write to the store could say whose keys are whose
+    if not sealed:
+        raise ConfigError(
+            f"{named} is 'shared', and there is no key-encryption key to seal it with: set "
+            "S2S_MESH_KEY_ENCRYPTION_KEY (`s2s-mesh init` prints a fresh one)"
+        )
+    return "shared"
 
 
 def _is_memory(url: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from s2s_mesh import drivers
 from s2s_mesh.drivers import drive, drive_async
 from s2s_mesh.effects import FetchJWKS
 from s2s_mesh.errors import JWKSUnavailable, MeshError
@@ -163,11 +162,9 @@ def test_what_a_flow_raises_comes_out(
 
 
 @pytest.mark.parametrize("drive_it", DRIVERS)
-def test_a_wait_ends(
-    wallets: Wallets, edge: Endpoint, drive_it: Drive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wait_ends(wallets: Wallets, edge: Endpoint, drive_it: Drive) -> None:
     """A fetch that does not end keeps nobody longer than the wait; the flow goes on and decides."""
-    monkeypatch.setattr(drivers, "WAIT_SECONDS", 0.2)
+    wallets.client.wait_seconds = 0.2
     edge.hold()
     started = time.monotonic()
     with pytest.raises(JWKSUnavailable, match="not been fetched yet"):
@@ -178,6 +175,23 @@ def test_a_wait_ends(
     wait_until(lambda: wallets.resolver.has_keys(EDGE, NOW))
     assert drive_it(wallets.flow(), wallets).issuer == EDGE
     assert len(edge.asked) == 1
+
+
+@pytest.mark.parametrize("drive_it", DRIVERS)
+def test_all_waits_of_a_flow_have_one_end(wallets: Wallets, edge: Endpoint, drive_it: Drive) -> None:
+    """A flow that waits again and again waits no longer in all than one that waits once."""
+    wallets.client.wait_seconds = 0.5
+    edge.hold()
+
+    def flow() -> Flow:
+        for _ in range(10):
+            yield ask()
+        return "went on"
+
+    started = time.monotonic()
+    assert drive_it(flow(), wallets) == "went on"
+    assert 0.4 < time.monotonic() - started < 1.5  # the fetch ends after two seconds
+    edge.release()
 
 
 @pytest.mark.parametrize("drive_it", DRIVERS)

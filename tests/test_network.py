@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import threading
+import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -224,3 +228,63 @@ def test_a_shorter_time_for_one_step() -> None:
         with pytest.raises(httpcore.ReadTimeout, match="timed out"):
             stream.read(1, timeout=0.1)
         stream.close()
+
+
+class Hanging:
+    """A resolver that answers nothing before it is released."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = socket.getaddrinfo
+        self.lookups = 0
+        self._gate = threading.Event()
+
+        def getaddrinfo(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+            if host != NAME:
+                return list(real(host, port, *args, **options))
+            self.lookups += 1
+            self._gate.wait(20)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    def release(self) -> None:
+        """Answer."""
+        self._gate.set()
+
+
+def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up ends with the deadline; a hundred of them leave one thread behind, and its answer is used."""
+    hanging = Hanging(monkeypatch)
+    threads = threading.active_count()
+    with Peer(is_silent) as server:
+        started = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(httpcore.ConnectTimeout, match="does not resolve in time"):
+                CheckedBackend(0.01, allow_loopback=True).connect_tcp(NAME, server.port)
+        assert time.monotonic() - started < 15
+        assert hanging.lookups == 1
+        assert threading.active_count() <= threads + 2  # the server has one
+        # other names are not held up
+        CheckedBackend(5, allow_loopback=True).connect_tcp("127.0.0.1", server.port).close()
+        hanging.release()
+        CheckedBackend(5, allow_loopback=True).connect_tcp(NAME, server.port).close()
+
+
+def test_a_child_process_looks_up_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up under way during a fork does not stop the child, which has no thread that would end it."""
+    hanging = Hanging(monkeypatch)
+    with Peer(is_silent) as server:
+        with pytest.raises(httpcore.ConnectTimeout):
+            CheckedBackend(0.01, allow_loopback=True).connect_tcp(NAME, server.port)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what this is about
+            child = os.fork()
+        if child == 0:
+            try:
+                hanging.release()
+                CheckedBackend(5, allow_loopback=True).connect_tcp(NAME, server.port)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        hanging.release()

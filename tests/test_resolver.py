@@ -167,6 +167,48 @@ def test_forgetting() -> None:
     assert not known.has_keys(LEDGER, T0)
 
 
+# -- what another process fetched -------------------------------------------------------------------------
+
+
+def adopt(known: KeyResolver, fetched_at: float, *keys: VerificationKey, why: Why = Why.REFRESH) -> None:
+    """Take over an answer of this time; it allows 600 s."""
+    known.adopted(EDGE, why, a_set(*keys), fetched_at, max_age=600, etag='"3"', jitter=0)
+
+
+def test_an_adopted_set_is_as_old_as_it_is() -> None:
+    """It counts as if it had been fetched here at that time; unchanged keys keep their objects."""
+    known = resolver(A)
+    before = known.key(EDGE, A.kid, T0)
+    adopt(known, T0 + 100, A, B)
+    assert known.key(EDGE, A.kid, T0 + 500) is before
+    assert known.key(EDGE, B.kid, T0 + 500) is not None
+    assert known.fetched_at(EDGE) == T0 + 100
+    assert known.refresh_due(EDGE, T0 + 500) == T0 + 100 + 450
+    assert known.stale_until(EDGE) == T0 + 100 + 600 + 3600
+    assert known.etag(EDGE) == '"3"'
+
+
+@pytest.mark.parametrize(("fetched_at", "taken"), [(T0 + 0.001, True), (T0, False), (T0 - 1, False)])
+def test_only_a_newer_set_is_adopted(fetched_at: float, taken: bool) -> None:
+    """A set that is no newer than the one at hand changes nothing, so no key that was removed comes back."""
+    known = resolver(A)
+    adopt(known, fetched_at, B)
+    assert (known.key(EDGE, B.kid, T0 + 1) is not None) is taken
+    assert (known.key(EDGE, A.kid, T0 + 1) is None) is taken
+    assert (known.etag(EDGE) == '"3"') is taken
+
+
+def test_adopting_spends_no_attempt() -> None:
+    """The issuer was not asked, so it may be asked for another unknown kid at once."""
+    known = resolver(A)
+    known.begin(EDGE, Why.UNKNOWN_KID, T0 + 10)
+    adopt(known, T0 + 5, A, B, why=Why.UNKNOWN_KID)
+    assert known.allowed(EDGE, Why.UNKNOWN_KID, T0 + 10)
+    known.begin(EDGE, Why.UNKNOWN_KID, T0 + 10)
+    adopt(known, T0 + 6, A, B, C)
+    assert not known.allowed(EDGE, Why.UNKNOWN_KID, T0 + 14.9)
+
+
 # -- for how long ---------------------------------------------------------------------------------------
 
 
