@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -100,7 +100,7 @@ class MeshMiddleware:
         outcome: Admitted | Refusal | None = runtime.inbound.admit_cached(facts, now)
         if outcome is None:
             flow = runtime.inbound.admit(facts, now)
-            outcome = await drive_async(flow, runtime.client, self._service.clock)
+            outcome = await drive_async(flow, runtime, self._service.clock)
         if isinstance(outcome, Refusal):
             _log_refusal(scope, outcome)
             await _refuse(kind, scope, send, outcome)
@@ -116,12 +116,16 @@ class MeshMiddleware:
         scopes = _admit(scope, admitted)
         replaced = False
 
+        def send_unless_403(message: Message) -> Awaitable[None]:
+            # not a coroutine itself, which would cost one more for each message
+            return send(message) if scopes.missing is None else send_full_403(message)
+
         async def send_full_403(message: Message) -> None:
             """Starlette's `@requires` answers a bare 403; ours names the scope and is logged."""
             nonlocal replaced
             if replaced:
                 return
-            if scopes.missing is None or message["type"] != "http.response.start" or message["status"] != 403:
+            if message["type"] != "http.response.start" or message["status"] != 403:
                 await send(message)
                 return
             replaced = True
@@ -133,7 +137,7 @@ class MeshMiddleware:
             _log_refusal(scope, refusal)
             await _refuse("http", scope, send, refusal)
 
-        await self.app(scope, receive, send_full_403)
+        await self.app(scope, receive, send_unless_403)
 
     def _document(self, scope: Scope) -> str | None:
         """Which of our own documents is asked for; they are public whatever credentials come along."""

@@ -46,6 +46,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         subject, audience: who calls whom.
+        token_id: `jti`.
         not_before: Unix seconds from which it may be accepted, leeway included.
         expires_at: Unix seconds, `exp` as written.
         scopes: what it asks for; None where the claim is absent.
@@ -53,6 +54,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     subject: str
     audience: str
+    token_id: str
     not_before: float
     expires_at: int
     scopes: frozenset[str] | None
@@ -128,6 +130,7 @@ def validate(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> Claims
     return Claims(
         subject=rules.issuer,
         audience=audience,
+        token_id=jti,
         not_before=not_before,
         expires_at=expires_at,
         scopes=_scopes(claims["scope"]) if "scope" in claims else None,

@@ -5,17 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 
 from .deny_list import DenyList
 from .errors import KeyStoreError
-from .store import Notifier, SealedStore
+from .settings import Settings
+from .store import Document, Notifier, SealedStore, Sealer
 from .store.conflicts import despite_conflicts
 
 log = logging.getLogger("s2s_mesh.deny")
 POLL_SECONDS = 0.5
 NAME = "deny"  # of the document, and its sealing purpose
 _CHANGED = "deny list changed"
+
+
+def deny_list_keeper(settings: Settings, *, clock: Callable[[], float]) -> DenyListKeeper | None:
+    """The keeper of a service's deny list; None for a service that has no place for one."""
+    store = settings.open_document(NAME)
+    if store is None:
+        return None
+    keks = settings.key_encryption_keys
+    sealer = Sealer(keks, issuer=settings.issuer, purpose=NAME) if keks and store.shared else None
+    return DenyListKeeper(SealedStore(store, sealer), clock=clock)
 
 
 class DenyListKeeper:
@@ -27,17 +37,28 @@ class DenyListKeeper:
 
     Attributes:
         current: the list that is held, or None before the first load.
-        first: done after the first step, whatever became of it.
     """
 
     def __init__(self, store: SealedStore, *, clock: Callable[[], float]) -> None:
         self.current: DenyList | None = None
-        self.first: Future[None] = Future()
         self._store = store
         self._clock = clock
         self._error: str | None = None
         self._step = threading.Lock()
         self._pause = threading.Event()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes have this list too."""
+        return self._store.store.shared
+
+    def peek(self) -> DenyList:
+        """The list as it is stored; holds and changes nothing.
+
+        Raises:
+            KeyStoreError: it cannot be read or opened.
+        """
+        return _parse(self._store.load())
 
     def refresh(self) -> DenyList | None:
         """Load, merge with what is held, write back what the store has lost; returns what is held now.
@@ -55,9 +76,6 @@ class DenyListKeeper:
             if self._error is not None:
                 log.info("the deny list can be read again")
             self._error = None
-        finally:
-            if not self.first.done():
-                self.first.set_result(None)
         return self.current
 
     def change(self, change: Callable[[DenyList, float], DenyList]) -> DenyList:
@@ -81,7 +99,7 @@ class DenyListKeeper:
 
     def _attempt(self, change: Callable[[DenyList, float], DenyList]) -> DenyList:
         stored = self._store.load()
-        loaded = DenyList() if stored is None else DenyList.parse(stored.plain)
+        loaded = _parse(stored)
         now = self._clock()
         rules = (loaded if self.current is None else self.current.merge(loaded)).pruned(now)
         rules = change(rules, now)
@@ -103,3 +121,7 @@ class DenyListKeeper:
                 log.warning("deny rule %s is %s: %s (%s)", rule.id, what, rule.named(), rule.why)
         self.current = rules
         return rules
+
+
+def _parse(stored: Document | None) -> DenyList:
+    return DenyList() if stored is None else DenyList.parse(stored.plain)

@@ -1,52 +1,69 @@
 """The two drivers of a flow, and the only place where sync and async differ (house rule 3).
 
-A flow is a generator that yields `FetchJWKS` and is sent the time afterwards. However often it yields, all
-its waits end at one deadline, the client's `wait_seconds` after it began. A wait that runs out is not an
-error here: the flow looks at its resolver and decides.
+A flow is a generator that yields effects and is sent an `Answer` for each. However often it yields, all its
+waits end at one deadline, `wait_seconds` after it began. A wait that runs out is not an error here: the flow
+is sent an answer without a result, looks at what it knows, and decides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import time
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
-from .effects import FetchJWKS
-from .jwks_client import JWKSClient
+from .effects import Answer, Effect
 
 T = TypeVar("T")
 
 
-def drive(flow: Generator[FetchJWKS, float, T], client: JWKSClient, clock: Callable[[], float]) -> T:
+class Outside(Protocol):
+    """What carries effects out."""
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long one flow may wait in all."""
+
+    def begin(self, effect: Effect) -> concurrent.futures.Future[Any] | None:
+        """Begin what is asked for; None where there is nothing to wait for. Never blocks."""
+
+
+def drive(flow: Generator[Effect, Answer, T], outside: Outside, clock: Callable[[], float]) -> T:
     """Run a flow in this thread; whatever it raises comes out."""
-    deadline = time.monotonic() + client.wait_seconds
+    deadline = time.monotonic() + outside.wait_seconds
     try:
         effect = next(flow)
         while True:
-            future = client.request(effect.issuer, effect.kid)
+            future = outside.begin(effect)
             if future is not None:
-                concurrent.futures.wait([future], timeout=max(deadline - time.monotonic(), 0))
-            effect = flow.send(clock())
+                # concurrent.futures.wait() does not see a fetch that close() cancelled
+                with contextlib.suppress(concurrent.futures.CancelledError, concurrent.futures.TimeoutError):
+                    future.exception(timeout=max(deadline - time.monotonic(), 0))
+            effect = flow.send(Answer(clock(), _result(future)))
     except StopIteration as done:
         value: T = done.value
         return value
 
 
-async def drive_async(
-    flow: Generator[FetchJWKS, float, T], client: JWKSClient, clock: Callable[[], float]
-) -> T:
+async def drive_async(flow: Generator[Effect, Answer, T], outside: Outside, clock: Callable[[], float]) -> T:
     """Run a flow on the event loop; a cancelled waiter cancels nobody's fetch."""
-    deadline = time.monotonic() + client.wait_seconds
+    deadline = time.monotonic() + outside.wait_seconds
     try:
         effect = next(flow)
         while True:
-            future = client.request(effect.issuer, effect.kid)
+            future = outside.begin(effect)
             if future is not None:
                 left = max(deadline - time.monotonic(), 0)
                 await asyncio.wait([asyncio.wrap_future(future)], timeout=left)
-            effect = flow.send(clock())
+            effect = flow.send(Answer(clock(), _result(future)))
     except StopIteration as done:
         value: T = done.value
         return value
+
+
+def _result(future: concurrent.futures.Future[Any] | None) -> Any:
+    if future is None or not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import msgspec
 
 
@@ -18,3 +20,36 @@ class FetchJWKS(msgspec.Struct, frozen=True, kw_only=True):
 
     issuer: str
     kid: str
+
+
+class LoadDenyList(msgspec.Struct, frozen=True):
+    """Please wait for the first look at the deny list. The flow looks at its verifier again."""
+
+
+class UseOnce(msgspec.Struct, frozen=True, kw_only=True):
+    """Please say whether this token id is used for the first time: True or False, None if nobody can tell.
+
+    Attributes:
+        issuer: who made the token.
+        jti: its id.
+        seconds: how long the use has to be remembered.
+    """
+
+    issuer: str
+    jti: str
+    seconds: float
+
+
+Effect = FetchJWKS | LoadDenyList | UseOnce
+
+
+class Answer(NamedTuple):
+    """What a driver sends back.
+
+    Attributes:
+        now: Unix seconds, after the wait.
+        result: what was asked for; None where there is no answer (in time).
+    """
+
+    now: float
+    result: Any = None

@@ -5,7 +5,8 @@
     ├── KeyStoreError       the ring cannot be read, written or used; carries a StoreReason
     │   └── StoreConflict   somebody else wrote first: load again and retry
     ├── JWKSInvalid         a JWKS document is refused whole; the last good one stays
-    ├── JWKSUnavailable     no key can be had just now: 503, never 401
+    ├── Unavailable         nobody can tell just now: 503, never 401; carries a Reason
+    │   └── JWKSUnavailable no key can be had just now
     ├── TokenRejected       the credential is refused: 400 or 401; carries a Reason
     └── Forbidden           the caller is known and may not do this: 403; carries a Reason
 
@@ -55,6 +56,11 @@ class Reason(str, Enum):
     KEY_MISMATCH = "key_mismatch"
     BAD_SIGNATURE = "bad_signature"
     JWKS_UNAVAILABLE = "jwks_unavailable"
+    # denied now, or used before
+    DENIED = "denied"
+    DENY_LIST_UNAVAILABLE = "deny_list_unavailable"
+    REPLAYED = "replayed"
+    REPLAY_STORE_UNAVAILABLE = "replay_store_unavailable"
     # what the caller may do
     MISSING_SCOPE = "missing_scope"
     BAD_PATH = "bad_path"
@@ -109,20 +115,27 @@ class JWKSInvalid(MeshError):
     """A JWKS document that must not be used, not even in part (RFC 7517; standards R9)."""
 
 
-class JWKSUnavailable(MeshError):
-    """No usable key set for this issuer just now. Try again: it says nothing about the token.
+class Unavailable(MeshError):
+    """What the verdict needs cannot be had just now. Try again: it says nothing about the token.
 
     Attributes:
-        issuer: whose keys are missing.
+        reason: from the closed list `Reason`.
+        issuer: the trusted issuer that the token names.
         retry_after: whole seconds after which a new attempt makes sense.
     """
 
-    reason = Reason.JWKS_UNAVAILABLE
-
-    def __init__(self, issuer: str, message: str, *, retry_after: int = 5) -> None:
-        super().__init__(f"{issuer}: {message}")
+    def __init__(self, reason: Reason, issuer: str, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.reason = reason
         self.issuer = issuer
         self.retry_after = retry_after
+
+
+class JWKSUnavailable(Unavailable):
+    """No usable key set for this issuer just now."""
+
+    def __init__(self, issuer: str, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(Reason.JWKS_UNAVAILABLE, issuer, f"{issuer}: {message}", retry_after=retry_after)
 
 
 class TokenRejected(MeshError):

@@ -1,7 +1,8 @@
 """Why a call passes or not: every check in order, with what was found and the one thing to change.
 
 The verdict is the verifier's own: the real flow runs, and its `Reason` says at which check it ended. This
-module only knows which reason belongs to which check, and what a person can do about it.
+module only knows which reason belongs to which check, and what a person can do about it. The receiver's deny
+list, and whether a token was used before, are known to the receiver only and not looked at.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from . import jws
-from .effects import FetchJWKS
-from .errors import Forbidden, JWKSUnavailable, Reason, TokenRejected
+from .effects import Answer, Effect
+from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
 from .inbound import Inbound, RequestFacts
 from .strict_json import encode
@@ -129,7 +130,7 @@ def explain_token(
     token: bytes,
     now: float,
     request: RequestFacts | None = None,
-) -> Generator[FetchJWKS, float, Explanation]:
+) -> Generator[Effect, Answer, Explanation]:
     """Explain what becomes of a token; a flow, as `Verifier.verify` is one.
 
     Args:
@@ -149,7 +150,7 @@ def explain_token(
     except (TokenRejected, Forbidden) as refused:
         scopes = frozenset[str]() if principal is None else principal.scopes
         return case.refused(refused.reason, refused.detail, scopes)
-    except JWKSUnavailable as refused:
+    except Unavailable as refused:
         return case.refused(refused.reason, str(refused))
     return case.admitted(principal.scopes)
 

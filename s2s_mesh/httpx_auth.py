@@ -30,8 +30,8 @@ class TokenSource(Protocol):
     async def load_async(self) -> None:
         """The same, off the event loop."""
 
-    def token(self, audience: str, *, scopes: Collection[str] | None = None) -> str:
-        """A token for `audience`; does not block once a ring is in memory."""
+    def token(self, audience: str, *, scopes: Collection[str] | None = None, once: bool = False) -> str:
+        """A token for `audience`, a new one if `once`; does not block once a ring is in memory."""
 
     def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
         """Do not hand the present token out again."""
@@ -63,6 +63,7 @@ class MeshAuth(httpx.Auth):
         audience: the service the token is for.
         origins: further URLs at which it is reached, such as `http://wallets.internal:8080`.
         scopes: what to ask for; None asks for all that is granted.
+        once: a new token for every request and every retry, for routes with `replay = "once"`.
         allow_plain_http: let the token travel unencrypted to origins off this machine.
 
     Raises:
@@ -76,8 +77,10 @@ class MeshAuth(httpx.Auth):
         *,
         origins: Collection[str] | None = None,
         scopes: Collection[str] | None = None,
+        once: bool = False,
         allow_plain_http: bool = False,
     ) -> None:
+        self._once = once
         self._tokens = tokens
         self._audience = audience
         self._scopes = scopes
@@ -129,7 +132,7 @@ class MeshAuth(httpx.Auth):
             await flow.aclose()
 
     def _token(self) -> str:
-        return self._tokens.token(self._audience, scopes=self._scopes)
+        return self._tokens.token(self._audience, scopes=self._scopes, once=self._once)
 
 
 def _destination(text: str, *, allow_plain_http: bool) -> _Destination:

@@ -189,7 +189,7 @@ def freeze(value: Any) -> Any:
     kind = type(value)
     if kind is dict:
         if _OPEN.isdisjoint(map(type, value.values())):
-            return MappingProxyType(value.copy())
+            return MappingProxyType(value.copy())  # most claims are flat, and calls would cost more
         return MappingProxyType({name: freeze(member) for name, member in value.items()})
     if kind is list:
         return tuple(freeze(member) for member in value)

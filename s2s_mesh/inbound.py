@@ -13,8 +13,8 @@ from collections.abc import Generator, Sequence
 
 import msgspec
 
-from .effects import FetchJWKS
-from .errors import Forbidden, JWKSUnavailable, Reason, TokenRejected
+from .effects import Answer, Effect, UseOnce
+from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
 from .routes import RouteTable, external_path
 from .strict_json import encode
@@ -23,6 +23,7 @@ from .verifier import Verifier
 
 _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 _SCHEME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_SKEW = 60.0  # seconds between the clocks of two replicas at most
 _MALFORMED = {Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
 _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 
@@ -78,7 +79,8 @@ class _Routes(msgspec.Struct, frozen=True):
     tables: dict[str, RouteTable[RouteRule]]
 
 
-InboundFlow = Generator[FetchJWKS, float, "Admitted | Refusal"]
+InboundFlow = Generator[Effect, Answer, "Admitted | Refusal"]
+_ONCE = "once"
 
 
 class Inbound:
@@ -102,7 +104,13 @@ class Inbound:
         if value[:7].lower() != b"bearer ":
             return None
         principal = self._verifier.cached(value[7:], now)
-        return None if principal is None else self._admit(facts, principal)
+        if principal is None:
+            return None
+        try:
+            rule = self.check_route(facts, principal)
+        except Forbidden as why:
+            return self.forbidden(why, caller=principal.issuer)
+        return Admitted(principal) if rule is None or rule.replay != _ONCE else None
 
     def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
         """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
@@ -113,19 +121,38 @@ class Inbound:
                     return Admitted(None)
                 raise TokenRejected(Reason.NO_CREDENTIAL, "no bearer token in the Authorization field")
             principal = yield from self._verifier.verify(token, now)
+            try:
+                rule = self.check_route(facts, principal)
+            except Forbidden as why:
+                return self.forbidden(why, caller=principal.issuer)
+            if rule is not None and rule.replay == _ONCE:
+                yield from self._use_once(principal, now)
         except TokenRejected as why:
             return self._refusal_of_token(why)
-        except JWKSUnavailable as why:
+        except Unavailable as why:
             headers = [("retry-after", str(why.retry_after))]
             return _refusal(503, headers, why.reason, str(why), claimed_issuer=why.issuer)
-        return self._admit(facts, principal)
-
-    def _admit(self, facts: RequestFacts, principal: Principal) -> Admitted | Refusal:
-        try:
-            self.check_route(facts, principal)
-        except Forbidden as why:
-            return self.forbidden(why, caller=principal.issuer)
         return Admitted(principal)
+
+    def _use_once(self, principal: Principal, now: float) -> Generator[Effect, Answer, None]:
+        """Last of all checks, so that no token is used up by a request that is refused anyway."""
+        # until it has expired for the clock of every replica
+        leeway = self._verifier.trust.issuers[principal.issuer].leeway
+        seconds = principal.expires_at + leeway - now + _SKEW
+        jti = principal.claims["jti"]
+        first = (yield UseOnce(issuer=principal.issuer, jti=jti, seconds=seconds)).result
+        if first is None:
+            raise Unavailable(
+                Reason.REPLAY_STORE_UNAVAILABLE,
+                principal.issuer,
+                "nobody can tell whether the token was used before: the replay store does not answer",
+            )
+        if not first:
+            rejected = TokenRejected(
+                Reason.REPLAYED, "the token was used before, and this route takes it once"
+            )
+            rejected.claimed_issuer = principal.issuer
+            raise rejected
 
     def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
         """The 403 for a caller that is known; `insufficient_scope` where a scope is what is missing."""
@@ -153,8 +180,10 @@ class Inbound:
             claimed_issuer=why.claimed_issuer,
         )
 
-    def check_route(self, facts: RequestFacts, principal: Principal) -> None:
-        """Check a known caller against the route rules; only `method`, `raw_path`, `public` are looked at.
+    def check_route(self, facts: RequestFacts, principal: Principal) -> RouteRule | None:
+        """The rule that a known caller meets; None where routes have none (or need none: `facts.public`).
+
+        Only `method`, `raw_path` and `public` are looked at.
 
         Raises:
             Forbidden: no rule, or a scope is missing.
@@ -164,7 +193,7 @@ class Inbound:
             routes = self._routes = _Routes(self._verifier.trust, _tables(self._verifier.trust))
         # An alias without rules of its own is no way around the rules of the other names.
         if not routes.tables or facts.public:
-            return
+            return None
         path = external_path(facts.raw_path)
         if path is None:
             raise Forbidden(Reason.BAD_PATH, "the path has forms that routers read differently")
@@ -181,6 +210,7 @@ class Inbound:
                 f"{principal.issuer} lacks {' '.join(sorted(missing))} on {rule.path}",
                 scope=" ".join(sorted(rule.scopes)),
             )
+        return rule
 
 
 def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:

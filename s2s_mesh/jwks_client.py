@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from .effects import Effect, FetchJWKS
 from .errors import JWKSInvalid
 from .jitter import between
 from .jwks import JWKSet
@@ -68,6 +69,10 @@ class JWKSClient:
             self._resolver.forget_except(
                 [name for name, source in trust.issuers.items() if _same_place(source, before.get(name))]
             )
+
+    def begin(self, effect: Effect) -> Future[None] | None:
+        """See `Outside.begin`; other effects than `FetchJWKS` are nothing to this class."""
+        return self.request(effect.issuer, effect.kid) if isinstance(effect, FetchJWKS) else None
 
     def request(self, issuer: str, kid: str) -> Future[None] | None:
         """Start or join a fetch that may bring this key; None where the budgets allow none now.

@@ -9,7 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
+from . import deny_list
+from .deny_keeper import POLL_SECONDS, DenyListKeeper, deny_list_keeper
+from .effects import Effect, LoadDenyList, UseOnce
 from .errors import ConfigError, KeyStoreError, StoreReason
 from .inbound import Inbound
 from .jitter import between
@@ -21,12 +26,15 @@ from .resolver import KeyResolver
 from .settings import Settings
 from .signer import Signer, TokenKind
 from .store import KeyStore
+from .store.replay import ReplayStore
 from .threads import far_from_threading
+from .trust import TrustConfig
 from .trust_file import TrustFile
 from .verifier import Verifier
 
 log = logging.getLogger("s2s_mesh")
 _TICK = 1.0  # seconds between two looks at the trust file and at what is due
+_REPLAY_WORKERS = 8
 _FIRST_RETRY = 0.5  # seconds; doubles up to the poll interval
 
 
@@ -64,6 +72,12 @@ class Runtime:
             resolver=self.resolver,
             cache_size=settings.verified_cache_size,
         )
+        self.deny: DenyListKeeper | None = deny_list_keeper(settings, clock=clock)
+        self.verifier.deny = deny_list.EMPTY if self.deny is None else None
+        self._deny_looked_up: Future[None] = Future()
+        self._replays: ReplayStore | None = None
+        self._replay_pool: ThreadPoolExecutor | None = None
+        self._open_replays_for(trust)
         self.inbound = Inbound(self.verifier, realm=settings.issuer)
         self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
         self.manager = (
@@ -73,6 +87,8 @@ class Runtime:
         )
         self._mint_lock = threading.Lock()
         self._tick = min(_TICK, settings.schedule.poll_interval)
+        if self.deny is not None:
+            self._tick = min(self._tick, POLL_SECONDS)
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._poll_due = 0.0
@@ -95,14 +111,18 @@ class Runtime:
         """End housekeeping and let go of the store; blocks until both are done, a few seconds at most."""
         self._stopped.set()
         self._wake.set()
-        if self.manager is not None:
-            self.manager.interrupt()
+        for keeper in (self.manager, self.deny):
+            if keeper is not None:
+                keeper.interrupt()
         if self._thread is not None:
             self._thread.join(timeout=10)
         self._stop_listening()
         self.client.close()
-        if self.manager is not None:
-            self.manager.close()
+        if self._replay_pool is not None:
+            self._replay_pool.shutdown(wait=False, cancel_futures=True)
+        for part in (self._replays, self.manager, self.deny):
+            if part is not None:
+                part.close()
 
     def kick(self) -> None:
         """Have the housekeeper look at everything now."""
@@ -137,6 +157,10 @@ class Runtime:
         self._last_tick = now
         self.reload_trust()
         self.client.refresh_due()
+        if self.deny is not None:
+            self.verifier.deny = self.deny.refresh()
+            if not self._deny_looked_up.done():
+                self._deny_looked_up.set_result(None)
         if self.manager is not None and now >= self._poll_due:
             # set before the step: a message that comes meanwhile makes another one due at once
             self._poll_due = now + self._settings.schedule.poll_interval * between(0.7, 1.0)
@@ -153,12 +177,47 @@ class Runtime:
         changed = None if self._trust_file is None else self._trust_file.reload_if_changed()
         if changed is not None:
             trust = changed.for_audiences(self._settings.audiences)
+            try:
+                self._open_replays_for(trust)
+            except ConfigError as error:
+                log.error("the changed trust file is not taken over: %s", error)
+                return
             self.client.use(trust)
             self.verifier.trust = trust
 
     def _ring_changed(self) -> None:
         self._poll_due = 0.0
         self._wake.set()
+
+    # -- what flows ask for ----------------------------------------------------------------------------
+
+    @property
+    def wait_seconds(self) -> float:
+        """See `Outside.wait_seconds`."""
+        return self.client.wait_seconds
+
+    def begin(self, effect: Effect) -> Future[Any] | None:
+        """See `Outside.begin`."""
+        if isinstance(effect, LoadDenyList):
+            return self._deny_looked_up
+        if isinstance(effect, UseOnce):
+            return self._use_once(effect)
+        return self.client.begin(effect)
+
+    def _use_once(self, effect: UseOnce) -> Future[bool] | None:
+        if self._replays is None:
+            return None
+        with self._mint_lock:
+            if self._replay_pool is None:
+                self._replay_pool = ThreadPoolExecutor(_REPLAY_WORKERS, thread_name_prefix="s2s-mesh-replay")
+        try:
+            return self._replay_pool.submit(self._replays.use, effect.issuer, effect.jti, effect.seconds)
+        except RuntimeError:  # the interpreter ends, or the machine has no thread to give
+            return None
+
+    def _open_replays_for(self, trust: TrustConfig) -> None:
+        if self._replays is None and any(rule.replay == "once" for rule in trust.routes):
+            self._replays = self._settings.open_replays()
 
     # -- signing ---------------------------------------------------------------------------------------
 
@@ -178,23 +237,27 @@ class Runtime:
             raise ConfigError("this service has key_store=None: it verifies and has no keys to sign with")
         return self.manager.load()
 
-    def token(self, audience: str, scopes: frozenset[str] | None, now: float) -> str:
-        """A token for `audience`, from memory or newly minted; see `Service.token`."""
+    def kept_token(self, audience: str, scopes: frozenset[str] | None, now: float) -> str | None:
+        """A token that was minted before and may still be sent, or None. Never waits."""
         self.check_overdue(now)
         ring = self.ring
-        if ring is not None:
-            token = self.signer.cached(ring, TokenKind.SERVICE, audience, scopes, now)
-            if token is not None:
-                return token
+        return None if ring is None else self.signer.cached(ring, audience, scopes, now)
+
+    def token(self, audience: str, scopes: frozenset[str] | None, *, once: bool = False) -> str:
+        """A token for `audience`, from memory or newly minted; see `Service.token`. May wait for the ring."""
         ring = self.load_ring()
         with self._mint_lock:
             now = self._clock()  # whoever waited here must not find the new token to be from the future
-            token = self.signer.cached(ring, TokenKind.SERVICE, audience, scopes, now)
+            if once:
+                return self._mint(ring, audience, scopes, now, keep=False)
+            token = self.signer.cached(ring, audience, scopes, now)
             return token or self._mint(ring, audience, scopes, now)
 
-    def _mint(self, ring: KeyRing, audience: str, scopes: frozenset[str] | None, now: float) -> str:
+    def _mint(
+        self, ring: KeyRing, audience: str, scopes: frozenset[str] | None, now: float, *, keep: bool = True
+    ) -> str:
         try:
-            return self.signer.mint(ring, TokenKind.SERVICE, audience, scopes, now)
+            return self.signer.mint(ring, TokenKind.SERVICE, audience, scopes, now, keep=keep)
         except KeyStoreError as failed:
             error = self.manager.last_error if self.manager is not None else None
             if failed.reason is StoreReason.NO_SIGNING_KEY and error is not None:

@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -27,7 +26,6 @@ from .httpx_auth import MeshAuth
 from .identity import Principal, ServiceId
 from .rotation import RotationSchedule
 from .runtime import Runtime
-from .signer import TokenKind
 from .store import KeyStore
 from .trust import TrustConfig
 from .wellknown import DOCUMENTS, WellKnown
@@ -52,6 +50,7 @@ class Service:
         token_life: seconds, 10 to 900; 120 unless told.
         public_paths: exact paths that also let anonymous callers in.
         verified_cache_size: verified tokens to remember; 0 for none.
+        jwks_cache: "shared" keeps other issuers' keys, sealed, in the key store as well as in each process.
         allow_loopback_http: accept `http://127.0.0.1:PORT` ids; None takes the trust file's default.
         allow_unsealed_key_store: let private keys of an https issuer lie open in a shared store.
 
@@ -72,6 +71,7 @@ class Service:
         token_life: int | None = None,
         public_paths: Collection[str] = (),
         verified_cache_size: int = 10_000,
+        jwks_cache: str = "process",
         allow_loopback_http: bool | None = None,
         allow_unsealed_key_store: bool = False,
     ) -> None:
@@ -86,6 +86,7 @@ class Service:
             token_life=token_life,
             public_paths=public_paths,
             verified_cache_size=verified_cache_size,
+            jwks_cache=jwks_cache,
             allow_loopback_http=allow_loopback_http,
             allow_unsealed_key_store=allow_unsealed_key_store,
         )
@@ -97,7 +98,6 @@ class Service:
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
         self._users = 0
-        self._known_audiences: dict[str, ServiceId] = {}
         _services.add(self)
 
     @classmethod
@@ -140,12 +140,7 @@ class Service:
                 runtime.kick()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users = max(self._users - 1, 0)
             if self._users:
@@ -157,12 +152,7 @@ class Service:
     async def __aenter__(self) -> Service:
         return await asyncio.to_thread(self.__enter__)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.__exit__)
 
     @asynccontextmanager
@@ -202,24 +192,33 @@ class Service:
 
     # -- signing ---------------------------------------------------------------------------------------
 
-    def token(self, audience: str, *, scopes: Collection[str] | None = None) -> str:
+    def token(self, audience: str, *, scopes: Collection[str] | None = None, once: bool = False) -> str:
         """A token for one audience; kept and renewed well before it expires.
 
         Args:
             audience: the service to call.
             scopes: what to ask for; None asks for all that the receiver grants.
+            once: a new one that is handed out to nobody else, for a route with `replay = "once"`.
 
         Raises:
             KeyStoreError: there is no key to sign with.
             ConfigError: the audience is not a service id, or names an identity provider.
         """
-        known = self._known_audiences.get(audience) or self._check_audience(audience)
-        wanted = None if scopes is None else check_scopes(scopes)
-        return self.running().token(known, wanted, self.clock())
+        # what is kept was checked when it was minted
+        wanted = scopes if scopes is None or type(scopes) is frozenset else check_scopes(scopes)
+        runtime = self._runtime or self.running()
+        kept = None if once else runtime.kept_token(audience, wanted, self.clock())
+        if kept is not None:
+            return kept
+        return runtime.token(
+            self.settings.check_audience(audience),
+            None if wanted is None else check_scopes(wanted),
+            once=once,
+        )
 
     def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
         """Mint anew at the next `token`: the receiver refused the one at hand."""
-        self.running().signer.forget(TokenKind.SERVICE, audience, scopes)
+        self.running().signer.forget(audience, scopes)
 
     def auth(
         self,
@@ -227,22 +226,18 @@ class Service:
         *,
         origins: Collection[str] | None = None,
         scopes: Collection[str] | None = None,
+        once: bool = False,
         allow_plain_http: bool = False,
     ) -> MeshAuth:
         """Authentication for `httpx.Client(auth=...)` and `httpx.AsyncClient(auth=...)`; see `MeshAuth`."""
         return MeshAuth(
             self,
-            self._check_audience(audience),
+            self.settings.check_audience(audience),
             origins=origins,
             scopes=None if scopes is None else check_scopes(scopes),
+            once=once,
             allow_plain_http=allow_plain_http,
         )
-
-    def _check_audience(self, audience: str) -> ServiceId:
-        known = self.settings.check_audience(audience)
-        if len(self._known_audiences) < 10_000:
-            self._known_audiences[audience] = known
-        return known
 
     # -- verifying -------------------------------------------------------------------------------------
 
@@ -255,7 +250,7 @@ class Service:
         """
         runtime, raw, at = self._before_verifying(token)
         known = runtime.verifier.cached(raw, at)
-        return known or drive(runtime.verifier.verify(raw, at), runtime.client, self.clock)
+        return known or drive(runtime.verifier.verify(raw, at), runtime, self.clock)
 
     async def verify_async(self, token: str | bytes) -> Principal:
         """`verify` on the event loop, without blocking it."""
@@ -263,7 +258,7 @@ class Service:
         known = runtime.verifier.cached(raw, at)
         if known is not None:
             return known
-        return await drive_async(runtime.verifier.verify(raw, at), runtime.client, self.clock)
+        return await drive_async(runtime.verifier.verify(raw, at), runtime, self.clock)
 
     def _before_verifying(self, token: str | bytes) -> tuple[Runtime, bytes, float]:
         runtime, at = self.running(), self.clock()

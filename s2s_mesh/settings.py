@@ -16,6 +16,7 @@ from .keys import ALGORITHMS, DEFAULT_ALGORITHM
 from .resolver import JWKSCacheLimits
 from .rotation import RotationSchedule
 from .store import KeyStore, open_store, parse_key_encryption_keys
+from .store.replay import ReplayStore, open_replay_store
 from .trust import TrustConfig
 from .trust_file import TrustFile
 
@@ -86,6 +87,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return None
         with _named("key_store", "S2S_MESH_KEY_STORE, else REDIS_URL"):
             return open_store(self.key_store, issuer=self.issuer, name=name)
+
+    def open_replays(self) -> ReplayStore:
+        """Where token ids that were used are remembered, inert until used.
+
+        Raises:
+            ConfigError: the key store is none that every replica can ask in an instant.
+        """
+        if not isinstance(self.key_store, str):
+            raise ConfigError(
+                'a [[route]] of this service has replay = "once", which needs a key store that is named by '
+                "its URL: redis:// or one of its relatives"
+            )
+        with _named("key_store", "S2S_MESH_KEY_STORE, else REDIS_URL"):
+            return open_replay_store(self.key_store, audience=self.issuer)
 
     def check_audience(self, audience: str) -> ServiceId:
         """Check whom a token shall be made out to.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import NamedTuple
+
+import msgspec
 
 from . import claims as claims_
 from .errors import KeyStoreError, StoreReason
@@ -32,7 +33,7 @@ class TokenKind(str, Enum):
     __hash__ = str.__hash__
 
 
-class _Signing(NamedTuple):
+class _Signing(msgspec.Struct, frozen=True):
     """Which key of which ring signs from `since` until `until`."""
 
     ring: KeyRing
@@ -41,7 +42,7 @@ class _Signing(NamedTuple):
     until: float
 
 
-class _Minted(NamedTuple):
+class _Minted(msgspec.Struct, frozen=True):
     token: str
     kid: str
     since: float
@@ -63,14 +64,12 @@ class Signer:
         self.life = life
         self._min_key_age = min_key_age
         self._signing: _Signing | None = None
-        self._tokens: dict[tuple[TokenKind, str, frozenset[str] | None], _Minted] = {}
+        self._tokens: dict[tuple[str, frozenset[str] | None], _Minted] = {}
         self._headers: dict[tuple[TokenKind, str], bytes] = {}
 
-    def cached(
-        self, ring: KeyRing, kind: TokenKind, audience: str, scopes: frozenset[str] | None, now: float
-    ) -> str | None:
-        """A token that was minted before, by the key that signs now, and is not due for renewal; or None."""
-        minted = self._tokens.get((kind, audience, scopes))
+    def cached(self, ring: KeyRing, audience: str, scopes: frozenset[str] | None, now: float) -> str | None:
+        """A service token minted before, by the key that signs now, and not due for renewal; or None."""
+        minted = self._tokens.get((audience, scopes))
         if minted is None or not minted.since <= now < minted.renew_at:
             return None
         signing = self._signing
@@ -79,9 +78,16 @@ class Signer:
         return minted.token if signing.key.kid == minted.kid else None
 
     def mint(
-        self, ring: KeyRing, kind: TokenKind, audience: str, scopes: frozenset[str] | None, now: float
+        self,
+        ring: KeyRing,
+        kind: TokenKind,
+        audience: str,
+        scopes: frozenset[str] | None,
+        now: float,
+        *,
+        keep: bool = True,
     ) -> str:
-        """Make and remember a new token.
+        """Make a new token.
 
         Args:
             ring: the snapshot to sign with; its JWKS is what this process serves.
@@ -89,6 +95,7 @@ class Signer:
             audience: the one service it is for.
             scopes: what to ask for, or None for all that is granted.
             now: Unix seconds.
+            keep: whether `cached` may hand it out again.
 
         Raises:
             KeyStoreError: `NO_SIGNING_KEY`, no key of the ring may sign now.
@@ -98,17 +105,18 @@ class Signer:
         members = claims_.build(issuer=self.issuer, audience=audience, scopes=scopes, now=now, life=self.life)
         signing_input = self._header(kind, key) + b"." + b64url_encode(encode(members))
         token = (signing_input + b"." + b64url_encode(key.sign(signing_input))).decode("ascii")
-        share = between(_RENEW_FROM, _RENEW_TO)
-        if len(self._tokens) >= _MAX_CACHED:
-            self._tokens.clear()
-        self._tokens[(kind, audience, scopes)] = _Minted(
-            token, key.kid, now, members["iat"] + share * self.life
-        )
+        if keep:
+            share = between(_RENEW_FROM, _RENEW_TO)
+            if len(self._tokens) >= _MAX_CACHED:
+                self._tokens.clear()
+            self._tokens[(audience, scopes)] = _Minted(
+                token, key.kid, now, members["iat"] + share * self.life
+            )
         return token
 
-    def forget(self, kind: TokenKind, audience: str, scopes: Collection[str] | None) -> None:
+    def forget(self, audience: str, scopes: Collection[str] | None) -> None:
         """Do not hand this token out again: a receiver has just refused it."""
-        self._tokens.pop((kind, audience, None if scopes is None else frozenset(scopes)), None)
+        self._tokens.pop((audience, None if scopes is None else frozenset(scopes)), None)
 
     def _refresh_signing(self, ring: KeyRing, now: float) -> _Signing:
         min_key_age = self._min_key_age()

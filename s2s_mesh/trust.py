@@ -103,7 +103,7 @@ class RouteRule(msgspec.Struct, frozen=True, kw_only=True):
         scopes: all of them are needed.
         user: "none" in this version.
         proof: "bearer" in this version.
-        replay: "allow" in this version.
+        replay: "allow", or "once": a token is accepted by one request only.
     """
 
     audience: ServiceId

@@ -182,10 +182,10 @@ class RouteRow(Table, frozen=True, kw_only=True):
     replay: Annotated[
         str,
         _member(
-            values.only("allow", "once"),
-            "allow",
-            "Whether a token may be used again; this version enforces allow.",
-            enum=["allow"],
+            values.choice("allow", "once"),
+            "once",
+            "Whether a token may be used again; once needs a key store that replicas share.",
+            enum=["allow", "once"],
         ),
     ] = "allow"
 

@@ -141,15 +141,30 @@ def route_path(text: str, _loopback: bool) -> None:
         raise Unfit(f'expected a path such as "/wallets/{{wallet_id}}/card": {_reason(error)}') from None
 
 
+def check_duration(text: str) -> None:
+    """Check the form of a duration."""
+    if not re.fullmatch(DURATION, text):
+        meant = f'; did you mean "{text}s"?' if re.fullmatch("[0-9]{1,6}", text) else ""
+        raise Unfit(f'expected a duration such as "30s", "15m" or "1h"{meant}')
+
+
 def duration(shortest: str, longest: str) -> Check:
     """Make a check for a duration within bounds."""
 
     def check(text: str, _loopback: bool) -> None:
-        if not re.fullmatch(DURATION, text):
-            meant = f'; did you mean "{text}s"?' if re.fullmatch("[0-9]{1,6}", text) else ""
-            raise Unfit(f'expected a duration such as "30s", "15m" or "1h"{meant}')
+        check_duration(text)
         if not seconds(shortest) <= seconds(text) <= seconds(longest):
             raise Unfit(f'expected a duration from "{shortest}" to "{longest}"')
+
+    return check
+
+
+def choice(*allowed: str) -> Check:
+    """Make a check for a member that has one of a few values."""
+
+    def check(text: str, _loopback: bool) -> None:
+        if text not in allowed:
+            raise Unfit(f"expected {one_of(allowed)}" + did_you_mean(text, allowed))
 
     return check
 

@@ -33,6 +33,8 @@ class VerifiedCache(Generic[T]):
 
     def get(self, token: bytes) -> T | None:
         """What was remembered for exactly these bytes, or None."""
+        if not self._size:
+            return None
         digest = hashlib.sha256(token).digest()
         entry = self._young.get(digest)
         if entry is None:

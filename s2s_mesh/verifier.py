@@ -1,8 +1,8 @@
 """From a token to a `Principal`: the order of checks is the security (standards (a)2, design receiving.md).
 
-`Verifier.verify` is a flow: a generator that yields `FetchJWKS` where it needs a key it does not have, and is
-sent the time after the wait. Nothing is fetched before the issuer is found in the trust file, and nothing is
-returned, cached or called authentic before the signature holds.
+`Verifier.verify` is a flow: a generator that yields an effect where it needs something it does not have, such
+as a key, and is sent an `Answer` after the wait. Nothing is fetched before the issuer is found in the trust
+file, and nothing is returned, cached or called authentic before the signature holds.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import msgspec
 
 from . import jws
 from .claims import ClaimRules, Claims, validate
-from .effects import FetchJWKS
-from .errors import JWKSUnavailable, Reason, TokenRejected
+from .deny_list import EMPTY, DenyList
+from .effects import Answer, Effect, FetchJWKS, LoadDenyList
+from .errors import JWKSUnavailable, Reason, TokenRejected, Unavailable
 from .identity import Principal, freeze
 from .keys import VerificationKey
 from .resolver import KeyResolver
 from .trust import IssuerTrust, TrustConfig, TrustedPair
 from .verified_cache import VerifiedCache
 
-VerifyFlow = Generator[FetchJWKS, float, Principal]
+VerifyFlow = Generator[Effect, Answer, Principal]
 
 
 class _Verified(msgspec.Struct, frozen=True):
@@ -30,6 +31,7 @@ class _Verified(msgspec.Struct, frozen=True):
     principal: Principal
     key: VerificationKey
     trust: TrustConfig
+    deny: DenyList
     since: float
     until: float
 
@@ -42,6 +44,9 @@ class Verifier:
         trust: who may call it; replace the attribute to reload.
         resolver: knows the issuers' keys.
         cache_size: verified tokens to remember; 0 for none.
+
+    Attributes:
+        deny: what is denied now, or None while that is not known; replace it to change it.
     """
 
     def __init__(
@@ -54,19 +59,22 @@ class Verifier:
     ) -> None:
         self.audiences = frozenset(audiences)
         self.trust = trust
+        self.deny: DenyList | None = EMPTY
         self._resolver = resolver
         self._cache: VerifiedCache[_Verified] = VerifiedCache(cache_size)
 
     def cached(self, token: bytes, now: float) -> Principal | None:
         """The principal of a token that was verified before, if everything still holds; see `VerifiedCache`.
 
-        Time, the key (by identity: one that was replaced under the same kid is another), and the trust file
-        are checked again. Issuer, audience, scopes and signature cannot have changed: the bytes are equal.
+        Time, the key (by identity: one that was replaced under the same kid is another), the trust file and
+        the deny list are checked again. Issuer, audience, scopes and signature cannot have changed: the
+        bytes are equal.
         """
         entry = self._cache.get(token)
         if (
             entry is not None
             and entry.trust is self.trust
+            and entry.deny is self.deny
             and entry.since <= now < entry.until
             and self._resolver.key(entry.principal.issuer, entry.key.kid, now) is entry.key
         ):
@@ -74,11 +82,11 @@ class Verifier:
         return None
 
     def verify(self, token: bytes, now: float) -> VerifyFlow:
-        """Verify a token; yields `FetchJWKS` and is sent the time, in Unix seconds.
+        """Verify a token; yields `FetchJWKS` and `LoadDenyList`.
 
         Raises:
             TokenRejected: the token is refused; `reason` says why.
-            JWKSUnavailable: no usable keys of its issuer can be had just now.
+            Unavailable: the keys of its issuer, or the deny list, cannot be had just now.
         """
         trust = self.trust
         decoded = jws.decode(token)
@@ -96,6 +104,9 @@ class Verifier:
                 )
             if not key.verify(decoded.signing_input, decoded.signature):
                 raise TokenRejected(Reason.BAD_SIGNATURE, f"the signature is not that of key {key.kid}")
+            deny = self.deny
+            if deny is None or deny.rules:
+                deny = yield from self._check_denied(claims, key, now)
         except TokenRejected as rejected:
             rejected.claimed_issuer = known.issuer
             raise
@@ -109,7 +120,7 @@ class Verifier:
             claims=freeze(decoded.claims),
         )
         until = claims.expires_at + known.leeway
-        self._cache.put(token, _Verified(principal, key, trust, claims.not_before, until))
+        self._cache.put(token, _Verified(principal, key, trust, deny, claims.not_before, until))
         return principal
 
     def _check(
@@ -131,10 +142,27 @@ class Verifier:
             raise TokenRejected(Reason.PAIR_NOT_GRANTED, f"no [[allow]] row for {claims.audience}")
         return claims, pair
 
-    def _fetch_key(self, issuer: str, kid: str) -> Generator[FetchJWKS, float, VerificationKey]:
+    def _check_denied(
+        self, claims: Claims, key: VerificationKey, now: float
+    ) -> Generator[Effect, Answer, DenyList]:
+        """After the signature, so that nobody can ask the list questions."""
+        deny = self.deny
+        if deny is None:
+            now = (yield LoadDenyList()).now
+            deny = self.deny
+        if deny is None:
+            raise Unavailable(
+                Reason.DENY_LIST_UNAVAILABLE, claims.subject, "the deny list is not read yet", retry_after=1
+            )
+        rule = deny.find(now, issuer=claims.subject, kid=key.kid, jti=claims.token_id)
+        if rule is not None:
+            raise TokenRejected(Reason.DENIED, f"deny rule {rule.id}: {rule.why}")
+        return deny
+
+    def _fetch_key(self, issuer: str, kid: str) -> Generator[Effect, Answer, VerificationKey]:
         # twice, because the first wait may have joined a fetch that began before the key was published
         for _ in range(2):
-            now = yield FetchJWKS(issuer=issuer, kid=kid)
+            now = (yield FetchJWKS(issuer=issuer, kid=kid)).now
             key = self._resolver.key(issuer, kid, now)
             if key is not None:
                 return key

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 from s2s_mesh import settings
+from s2s_mesh.effects import Answer, FetchJWKS
 from s2s_mesh.errors import JWKSUnavailable, TokenRejected
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.resolver import KeyResolver, Why
@@ -66,10 +67,11 @@ class Receiver:
         try:
             wanted = next(flow)
             while True:
+                assert isinstance(wanted, FetchJWKS)
                 why = self._resolver.needed(wanted.issuer, wanted.kid, now)
                 if why is not None and self._resolver.allowed(wanted.issuer, why, now):
                     self._fetch(why, now, fetch)
-                wanted = flow.send(now)
+                wanted = flow.send(Answer(now))
         except StopIteration:
             return True
         except (TokenRejected, JWKSUnavailable):

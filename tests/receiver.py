@@ -76,6 +76,7 @@ class Receiver:
         folder: for the trust file and the pinned key sets.
         edge_keys, ledger_keys: what these issuers publish.
         trust: text appended to the trust file.
+        key_store: of the receiver itself; None for one that only verifies.
         options: for `Service`.
     """
 
@@ -87,6 +88,7 @@ class Receiver:
         ledger_keys: Sequence[SigningKey] = (),
         algorithms: Sequence[str] = ("ES256", "RS256"),
         trust: str = "",
+        key_store: str | None = None,
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -94,7 +96,7 @@ class Receiver:
         self.publish("ledger", ledger_keys)
         self._algorithms = algorithms
         self.write_trust(trust)
-        self.service = Service(issuer=WALLETS, trust=folder / "trust.toml", key_store=None, **options)
+        self.service = Service(issuer=WALLETS, trust=folder / "trust.toml", key_store=key_store, **options)
         self.app = Starlette(
             routes=[
                 Route("/read", read, methods=["GET", "POST"]),

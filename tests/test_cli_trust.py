@@ -102,6 +102,7 @@ def test_unreadable(terminal: Terminal) -> None:
     assert terminal.call("trust", "check", str(path)).exit_code == 2
 
 
+ADMITTED = "admitted, with the scopes cards:read, unless `s2s-mesh deny list` names it"
 EXPLAINED = f"""
 [issuers."{EDGE}"]
 jwks_file = "edge.jwks.json"
@@ -132,7 +133,7 @@ def test_explain_an_admitted_call(receiver: Terminal) -> None:
         result = receiver.call("trust", "explain", "-", "--path", "/cards", stdin=good())
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[-1] == "admitted, with the scopes cards:read"
+    assert lines[-1] == ADMITTED
     assert [line.split()[0] for line in lines[1:-2]] == ["✓"] * 17
     assert f"now {NOW}, leeway 30 s, life 900 s at most" in result.stdout
 
@@ -155,7 +156,7 @@ def test_explain_a_refused_call(receiver: Terminal) -> None:
 def test_explain_without_a_token(receiver: Terminal) -> None:
     """What a caller may do, and the row that is missing for one who may not."""
     allowed = receiver.call("trust", "explain", "--issuer", EDGE, "--method", "get", "--path", "/cards")
-    assert (allowed.exit_code, allowed.stdout.splitlines()[-1]) == (0, "admitted, with the scopes cards:read")
+    assert (allowed.exit_code, allowed.stdout.splitlines()[-1]) == (0, ADMITTED)
     refused = receiver.call("trust", "explain", "--issuer", "https://new.example.com")
     assert refused.exit_code == 1
     assert f'add [[allow]] issuer = "https://new.example.com", audience = "{WALLETS}"' in refused.stdout

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from s2s_mesh.drivers import drive, drive_async
-from s2s_mesh.effects import FetchJWKS
+from s2s_mesh.effects import Answer, Effect, FetchJWKS
 from s2s_mesh.errors import JWKSUnavailable, MeshError
 from s2s_mesh.identity import Principal
 
@@ -19,7 +19,7 @@ from .jwks_servers import Clock, Endpoint, JWKSServer, Wallets, until
 from .servers import wait_until
 from .tokens import EDGE, LEDGER, NOW, WALLETS, key, sign
 
-Flow = Generator[FetchJWKS, float, Any]
+Flow = Generator[Effect, Answer, Any]
 Drive = Callable[[Flow, Wallets], Any]
 INTRUDER = key(name="intruder")
 
@@ -29,10 +29,10 @@ def by_hand(flow: Flow, wallets: Wallets) -> Any:
     try:
         effect = next(flow)
         while True:
-            future = wallets.client.request(effect.issuer, effect.kid)
+            future = wallets.client.begin(effect)
             if future is not None:
                 future.result(10)
-            effect = flow.send(wallets.clock())
+            effect = flow.send(Answer(wallets.clock()))
     except StopIteration as done:
         return done.value
 
@@ -132,7 +132,7 @@ def test_a_flow_is_sent_the_time_after_the_wait(wallets: Wallets, edge: Endpoint
         times = []
         for _ in range(3):
             wallets.clock.now += 1
-            times.append((yield ask(key().kid)))
+            times.append((yield ask(key().kid)).now)
         return times
 
     assert drive_it(flow(), wallets) == [NOW + 1, NOW + 2, NOW + 3]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from s2s_mesh import Reason, TrustConfig
+from s2s_mesh.effects import Answer
 from s2s_mesh.explain import Explanation, Verdict, explain_pair, explain_token
 from s2s_mesh.inbound import Inbound, RequestFacts
 from s2s_mesh.jwks import JWKSet
@@ -49,7 +50,15 @@ def facts(method: str, path: bytes) -> RequestFacts:
 
 GET = facts("GET", b"/cards")
 # of the field that carries a token, or of parts that are not about tokens
-NOT_OF_TOKENS = {Reason.NO_CREDENTIAL, Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
+NOT_OF_TOKENS = {
+    Reason.NO_CREDENTIAL,
+    Reason.MALFORMED_HEADER,
+    Reason.SEVERAL_CREDENTIALS,
+    Reason.DENIED,
+    Reason.DENY_LIST_UNAVAILABLE,
+    Reason.REPLAYED,
+    Reason.REPLAY_STORE_UNAVAILABLE,
+}
 
 
 class Hand:
@@ -67,7 +76,7 @@ class Hand:
         try:
             next(flow)
             while True:
-                flow.send(NOW)
+                flow.send(Answer(NOW))
         except StopIteration as done:
             answer: Explanation = done.value
             return answer

@@ -9,9 +9,11 @@ from s2s_mesh.errors import Reason
 from . import (  # noqa: F401 - importing a table counts its rows
     hostile,
     test_claims,
+    test_denied,
     test_hostile_jwks,
     test_inbound,
     test_jws,
+    test_once,
 )
 
 # Reasons whose rows come with the work they belong to: by name, and what that is about.

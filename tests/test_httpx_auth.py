@@ -571,8 +571,8 @@ class Source:
     async def load_async(self) -> None:
         self.calls.append("load")
 
-    def token(self, audience: str, *, scopes: Collection[str] | None = None) -> str:
-        self.calls.append(f"token {audience} {scopes}")
+    def token(self, audience: str, *, scopes: Collection[str] | None = None, once: bool = False) -> str:
+        self.calls.append(f"token {audience} {scopes}{' once' if once else ''}")
         return f"token-{len(self.calls)}"
 
     def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:

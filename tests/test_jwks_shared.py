@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from s2s_mesh.deny_list import EMPTY
 from s2s_mesh.drivers import drive
 from s2s_mesh.errors import ConfigError, JWKSUnavailable, TokenRejected
 from s2s_mesh.jwks_client import JWKSClient
@@ -341,6 +342,7 @@ def test_a_service_takes_part_by_its_settings(store: str, edge: Endpoint, clock:
         )
         for _ in range(2):
             runtime = Runtime(settings, settings.open_key_store(), serves=lambda: False, clock=clock)
+            runtime.verifier.deny = EMPTY  # nobody keeps house here
             with Wallets(clock, {EDGE: edge.url}) as anybody:
                 flow = runtime.verifier.verify(anybody.token(), clock())
             assert drive(flow, runtime.client, clock).issuer == EDGE

@@ -91,6 +91,7 @@ def test_the_trust_file_has_a_default_place(tmp_path: Path, monkeypatch: pytest.
 
 
 GOOD_VARIABLES: list[tuple[dict[str, str], str, object]] = [
+    ({"S2S_MESH_JWKS_CACHE": "shared"}, "jwks_cache", "shared"),
     ({"S2S_MESH_ISSUER": f"  {WALLETS}\n"}, "issuer", WALLETS),
     ({"S2S_MESH_KEY_STORE": "", "REDIS_URL": "redis://r.example.com"}, "key_store", "redis://r.example.com"),
     ({"S2S_MESH_KEY_STORE": " ", "REDIS_URL": " redis://r/1 "}, "key_store", "redis://r/1"),

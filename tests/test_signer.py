@@ -59,7 +59,7 @@ class Hand:
     def cached(
         self, now: float = NOW, audience: str = WALLETS, scopes: frozenset[str] | None = None
     ) -> str | None:
-        return self.signer.cached(self.ring, TokenKind.SERVICE, audience, scopes, now)
+        return self.signer.cached(self.ring, audience, scopes, now)
 
     def mint(self, now: float = NOW, audience: str = WALLETS, scopes: frozenset[str] | None = None) -> str:
         return self.signer.mint(self.ring, TokenKind.SERVICE, audience, scopes, now)
@@ -195,11 +195,11 @@ def test_a_forgotten_token_is_not_handed_out_again() -> None:
     hand = Hand()
     hand.mint()
     kept = hand.mint(scopes=READ)
-    hand.signer.forget(TokenKind.SERVICE, WALLETS, None)
-    hand.signer.forget(TokenKind.SERVICE, WALLETS, None)  # twice, as two requests may
+    hand.signer.forget(WALLETS, None)
+    hand.signer.forget(WALLETS, None)  # twice, as two requests may
     assert hand.cached() is None
     assert hand.cached(scopes=READ) == kept
-    hand.signer.forget(TokenKind.SERVICE, WALLETS, ["cards:read"])
+    hand.signer.forget(WALLETS, ["cards:read"])
     assert hand.cached(scopes=READ) is None
 
 

@@ -83,7 +83,7 @@ def route(**members: object) -> dict[str, object]:
         {"route": [route(methods=["put"])]},
         {"route": [route(user="proven")]},
         {"route": [route(proof="wpt")]},
-        {"route": [route(replay="once")]},
+        {"route": [route(replay="twice")]},
     ],
 )
 def test_the_schema_refuses_what_the_parser_refuses(change: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s2s_mesh import JWKSUnavailable, Service, TokenRejected, TrustConfig
-from s2s_mesh.effects import FetchJWKS
+from s2s_mesh.effects import Answer, Effect, FetchJWKS
 from s2s_mesh.errors import Reason
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keys import SigningKey, VerificationKey
@@ -38,16 +38,16 @@ class Hand:
     def publish(self, *keys: SigningKey, at: float = NOW, issuer: str = EDGE) -> None:
         self.resolver.succeeded(issuer, JWKSet(k.public for k in keys), at)
 
-    def verify(self, token: bytes, now: float = NOW, *answers: SigningKey) -> tuple[Any, list[FetchJWKS]]:
+    def verify(self, token: bytes, now: float = NOW, *answers: SigningKey) -> tuple[Any, list[Effect]]:
         """The outcome, and what was asked for; `answers` are published at the first question."""
-        asked: list[FetchJWKS] = []
+        asked: list[Effect] = []
         flow = self.verifier.verify(token, now)
         try:
             asked.append(next(flow))
             if answers:
                 self.publish(*answers, at=now)
             while True:
-                asked.append(flow.send(now))
+                asked.append(flow.send(Answer(now)))
         except StopIteration as done:
             return done.value, asked
         except (TokenRejected, JWKSUnavailable) as refused:

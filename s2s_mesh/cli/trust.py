@@ -160,7 +160,7 @@ def _print_explanation(answer: Explanation, as_json: bool) -> None:
     rows = [(marks[step.verdict], step.check, step.found, step.expected) for step in answer.steps]
     print_table(("", "check", "found", "expected"), rows)
     if answer.reason is None:
-        typer.echo(f"\nadmitted, with {_scopes(answer)}")
+        typer.echo(f"\nadmitted, with {_scopes(answer)}, unless `s2s-mesh deny list` names it")
     else:
         typer.echo(f"\nrefused: {answer.reason.value}: {answer.detail}\nto change: {answer.advice}")
 

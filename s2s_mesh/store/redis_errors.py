@@ -100,8 +100,8 @@ def acl(issuer: str) -> str:
     """Return the rights that a service needs and no more, as arguments of ACL SETUSER."""
     # in Redis 6.2 a new user may use every channel, and no pattern can be added to that
     return (
-        f"resetchannels ~s2s-mesh:{{{issuer}}}:* &s2s-mesh:{{{issuer}}}:* +get +set +eval +wait +publish"
-        " +subscribe +ping +select +cluster|slots +command"
+        f"resetchannels ~s2s-mesh:{{{issuer}}}:* ~s2s-mesh:{issuer}:jti:* &s2s-mesh:{{{issuer}}}:*"
+        " +get +set +eval +wait +publish +subscribe +ping +select +cluster|slots +command"
     )
 
 
