@@ -10,7 +10,7 @@ import functools
 import re
 import secrets
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,20 +25,20 @@ _MAX_SCOPES = 100
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
 
 
-class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the claims must say.
+class ClaimRules(Protocol):
+    """What the claims of one issuer must say; `IssuerTrust` is one."""
 
-    Attributes:
-        issuer: the issuer found in the trust file.
-        audiences: our own identifiers.
-        leeway: seconds of clock difference that are forgiven.
-        max_life: seconds from `iat` to `exp` at most.
-    """
+    @property
+    def issuer(self) -> str:
+        """As the trust file has it."""
 
-    issuer: str
-    audiences: Collection[str]
-    leeway: float
-    max_life: float
+    @property
+    def leeway(self) -> float:
+        """Seconds of clock difference that are forgiven."""
+
+    @property
+    def max_token_life(self) -> float:
+        """Seconds from `iat` to `exp` at most."""
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -103,15 +103,21 @@ def check_scopes(scopes: Collection[str]) -> frozenset[str]:
     return frozenset(scopes)
 
 
-def validate(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> Claims:
-    """Check every claim of a service token against `rules` (standards (a)2 steps 9 and 12).
+def validate(claims: Mapping[str, Any], rules: ClaimRules, audiences: Collection[str], now: float) -> Claims:
+    """Check every claim of a service token (standards (a)2 steps 9 and 12).
+
+    Args:
+        claims: as decoded.
+        rules: of the issuer found in the trust file.
+        audiences: our own identifiers.
+        now: Unix seconds.
 
     Raises:
         TokenRejected: naming the first claim that does not hold.
     """
     if claims.get("iss") != rules.issuer:
         raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not the issuer whose rules apply")
-    audience = _audience(claims.get("aud"), rules.audiences)
+    audience = _audience(claims.get("aud"), audiences)
     not_before, expires_at = _times(claims, rules, now)
     if "act" in claims or "sub_id" in claims:
         raise TokenRejected(Reason.USER_NOT_ACCEPTED, "the token carries a user; no route here accepts one")
@@ -158,10 +164,10 @@ def _times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> tuple[fl
     if not_before < issued_at:
         not_before = issued_at
     leeway = rules.leeway
-    if expires_at - issued_at > rules.max_life:
+    if expires_at - issued_at > rules.max_token_life:
         raise TokenRejected(
             Reason.LIFE_TOO_LONG,
-            f"lives {expires_at - issued_at} s; at most {rules.max_life:g} s are allowed",
+            f"lives {expires_at - issued_at} s; at most {rules.max_token_life:g} s are allowed",
         )
     if expires_at <= now - leeway:
         raise TokenRejected(Reason.EXPIRED, f"expired {now - expires_at:.0f} s ago; leeway is {leeway:g} s")

@@ -32,9 +32,9 @@ class Outside(Protocol):
 
 def drive(flow: Generator[Effect, Answer, T], outside: Outside, clock: Callable[[], float]) -> T:
     """Run a flow in this thread; whatever it raises comes out."""
-    deadline = time.monotonic() + outside.wait_seconds
     try:
         effect = next(flow)
+        deadline = time.monotonic() + outside.wait_seconds
         while True:
             future = outside.begin(effect)
             if future is not None:
@@ -49,9 +49,9 @@ def drive(flow: Generator[Effect, Answer, T], outside: Outside, clock: Callable[
 
 async def drive_async(flow: Generator[Effect, Answer, T], outside: Outside, clock: Callable[[], float]) -> T:
     """Run a flow on the event loop; a cancelled waiter cancels nobody's fetch."""
-    deadline = time.monotonic() + outside.wait_seconds
     try:
         effect = next(flow)
+        deadline = time.monotonic() + outside.wait_seconds
         while True:
             future = outside.begin(effect)
             if future is not None:

@@ -261,7 +261,7 @@ class Service:
         return await drive_async(runtime.verifier.verify(raw, at), runtime, self.clock)
 
     def _before_verifying(self, token: str | bytes) -> tuple[Runtime, bytes, float]:
-        runtime, at = self.running(), self.clock()
+        runtime, at = self._runtime or self.running(), self.clock()
         runtime.check_overdue(at)
         # what is not ASCII turns into "?", which no token holds
         return runtime, token.encode("ascii", "replace") if isinstance(token, str) else bytes(token), at

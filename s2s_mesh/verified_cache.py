@@ -24,16 +24,16 @@ class VerifiedCache(Generic[T]):
         size: entries per generation; 0 remembers nothing.
     """
 
-    __slots__ = ("_old", "_size", "_young")
+    __slots__ = ("_old", "_young", "size")
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         self._young: dict[bytes, T] = {}
         self._old: dict[bytes, T] = {}
 
     def get(self, token: bytes) -> T | None:
         """What was remembered for exactly these bytes, or None."""
-        if not self._size:
+        if not self.size:
             return None
         digest = hashlib.sha256(token).digest()
         entry = self._young.get(digest)
@@ -45,11 +45,11 @@ class VerifiedCache(Generic[T]):
 
     def put(self, token: bytes, entry: T) -> None:
         """Remember `entry` for exactly these bytes."""
-        if self._size:
+        if self.size:
             self._put(hashlib.sha256(token).digest(), entry)
 
     def _put(self, digest: bytes, entry: T) -> None:
-        if len(self._young) >= self._size:
+        if len(self._young) >= self.size:
             self._old, self._young = self._young, {}
         self._young[digest] = entry
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Generator
 import msgspec
 
 from . import jws
-from .claims import ClaimRules, Claims, validate
+from .claims import Claims, validate
 from .deny_list import EMPTY, DenyList
 from .effects import Answer, Effect, FetchJWKS, LoadDenyList
 from .errors import JWKSUnavailable, Reason, TokenRejected, Unavailable
@@ -119,8 +119,9 @@ class Verifier:
             expires_at=claims.expires_at,
             claims=freeze(decoded.claims),
         )
-        until = claims.expires_at + known.leeway
-        self._cache.put(token, _Verified(principal, key, trust, deny, claims.not_before, until))
+        if self._cache.size:
+            until = claims.expires_at + known.leeway
+            self._cache.put(token, _Verified(principal, key, trust, deny, claims.not_before, until))
         return principal
 
     def _check(
@@ -133,10 +134,7 @@ class Verifier:
             )
         if header.typ not in known.types:
             raise TokenRejected(Reason.BAD_TYPE, f"expected typ {' or '.join(sorted(known.types))}")
-        rules = ClaimRules(
-            issuer=known.issuer, audiences=self.audiences, leeway=known.leeway, max_life=known.max_token_life
-        )
-        claims = validate(decoded.claims, rules, now)
+        claims = validate(decoded.claims, known, self.audiences, now)
         pair = trust.pairs.get((known.issuer, claims.audience))
         if pair is None:
             raise TokenRejected(Reason.PAIR_NOT_GRANTED, f"no [[allow]] row for {claims.audience}")

@@ -10,7 +10,9 @@ import pytest
 
 from s2s_mesh import claims as claims_
 from s2s_mesh.errors import ConfigError, Reason, TokenRejected
+from s2s_mesh.identity import ServiceId
 from s2s_mesh.keys import SigningKey
+from s2s_mesh.trust import IssuerTrust
 
 from .hostile import rows
 from .receiver import Receiver
@@ -323,9 +325,9 @@ def test_scopes_that_no_token_could_carry_are_refused_before_signing(scopes: Any
 
 def test_claims_are_checked_against_the_rules_of_their_own_issuer() -> None:
     """`validate` refuses a set whose issuer is not the one its rules are for."""
-    rules = claims_.ClaimRules(issuer=LEDGER, audiences={WALLETS}, leeway=30, max_life=900)
+    rules = IssuerTrust(issuer=ServiceId(LEDGER))
     with pytest.raises(TokenRejected) as refused:
-        claims_.validate(good_claims(), rules, NOW)
+        claims_.validate(good_claims(), rules, {WALLETS}, NOW)
     assert refused.value.reason is R.UNKNOWN_ISSUER
 
 
