@@ -325,7 +325,7 @@ def test_scopes_that_no_token_could_carry_are_refused_before_signing(scopes: Any
 
 def test_claims_are_checked_against_the_rules_of_their_own_issuer() -> None:
     """`validate` refuses a set whose issuer is not the one its rules are for."""
-    rules = IssuerTrust(issuer=ServiceId(LEDGER))
+    rules = IssuerTrust(issuer=ServiceId(LEDGER), jwks_uri=f"{LEDGER}/jwks.json")
     with pytest.raises(TokenRejected) as refused:
         claims_.validate(good_claims(), rules, {WALLETS}, NOW)
     assert refused.value.reason is R.UNKNOWN_ISSUER
