@@ -18,6 +18,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .asgi import require
     from .httpx_auth import MeshAuth
     from .identity import EndUser, Principal, ServiceId
     from .rotation import RotationSchedule
@@ -43,6 +44,7 @@ __all__ = [
     "TokenRejected",
     "TrustConfig",
     "__version__",
+    "require",
 ]
 # Imported at first use: httpx, starlette and the cryptography behind them are half a second, which
 # `s2s-mesh --help` and most of the command line do without.
@@ -54,6 +56,7 @@ _HOMES = {
     "Service": "service",
     "ServiceId": "identity",
     "TrustConfig": "trust",
+    "require": "asgi",
 }
 
 

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from starlette.authentication import AuthCredentials, UnauthenticatedUser
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .claims import check_scopes
 from .drivers import drive_async
 from .errors import ConfigError, Forbidden, Reason
 from .identity import Principal
@@ -41,27 +44,66 @@ class Door(Protocol):
 
 
 class GrantedScopes(tuple[str, ...]):
-    """The scopes of a request; remembers the first one that was asked for and is missing.
+    """The scopes of a request; tells the credentials the first one that was asked for and is missing."""
 
-    Attributes:
-        missing: that scope, or None.
-    """
-
-    missing: str | None = None
+    credentials: MeshCredentials
 
     def __contains__(self, scope: object) -> bool:
         if super().__contains__(scope):
             return True
-        if self.missing is None:
-            self.missing = str(scope)
+        if self.credentials.missing is None:
+            self.credentials.missing = str(scope)
         return False
 
 
 class MeshCredentials(AuthCredentials):
-    """`request.auth`; Starlette's `@requires` reads its `scopes`."""
+    """`request.auth`; Starlette's `@requires` reads its `scopes`.
 
-    def __init__(self, scopes: GrantedScopes) -> None:
-        self.scopes: Any = scopes  # Starlette says list, which would not remember what was asked for
+    Attributes:
+        principal: the caller, or None.
+        missing: the first scope that was asked for and is missing, or None.
+        replaced: whether the application's answer was replaced by ours for that.
+    """
+
+    def __init__(self, principal: Principal | None) -> None:
+        self.principal = principal
+        self._scopes: Any = None
+        self.missing: str | None = None
+        self.replaced = False
+
+    @property
+    def scopes(self) -> Any:  # type: ignore[override]
+        """Made when first asked for. Starlette says list, which would not remember what was asked for."""
+        if self._scopes is None:
+            self._scopes = GrantedScopes(() if self.principal is None else self.principal.scopes)
+            self._scopes.credentials = self
+        return self._scopes
+
+
+def require(*scopes: str) -> Callable[[HTTPConnection], Principal]:
+    """Make a dependency that returns the caller and refuses one without these scopes.
+
+    For FastAPI: `caller: Annotated[Principal, Depends(require("cards:write"))]`. Starlette's own
+    `@requires("cards:write")` does the same for endpoints that take a request.
+
+    Args:
+        scopes: all of them are needed; none means any caller that is known.
+
+    Raises:
+        ConfigError: something that is no scope (RFC 6749 section 3.3).
+    """
+    wanted = sorted(check_scopes(scopes)) if scopes else []
+
+    def caller(connection: HTTPConnection) -> Principal:
+        principal = connection.user
+        if not isinstance(principal, Principal):
+            raise HTTPException(401, headers={"www-authenticate": "Bearer"})
+        # asking for it lets the middleware say in the 403 which scope it is
+        if any(scope not in connection.auth.scopes for scope in wanted):
+            raise HTTPException(403)
+        return principal
+
+    return caller
 
 
 class MeshMiddleware:
@@ -90,10 +132,11 @@ class MeshMiddleware:
                 "outer application or on the mounted one, not on both"
             )
         scope[_MARK] = True
-        document = self._document(scope) if kind == "http" else None
-        if document is not None:
-            await self._well_known(document, scope, receive, send)
-            return
+        if kind == "http" and "/.well-known/" in scope["path"]:
+            document = self._document(scope)
+            if document is not None:
+                await self._well_known(document, scope, receive, send)
+                return
         runtime, now = self._service.running(), self._service.clock()
         runtime.check_overdue(now)
         facts = self._facts(scope)
@@ -104,49 +147,41 @@ class MeshMiddleware:
         if isinstance(outcome, Refusal):
             _log_refusal(scope, outcome)
             await _refuse(kind, scope, send, outcome)
-        elif kind == "http":
-            await self._http(scope, receive, send, outcome, runtime)
-        else:
-            _admit(scope, outcome)
-            await self.app(scope, receive, send)
-
-    async def _http(
-        self, scope: Scope, receive: Receive, send: Send, admitted: Admitted, runtime: Runtime
-    ) -> None:
-        scopes = _admit(scope, admitted)
-        replaced = False
+            return
+        credentials = _admit(scope, outcome.principal)
 
         def send_unless_403(message: Message) -> Awaitable[None]:
-            # not a coroutine itself, which would cost one more for each message
-            return send(message) if scopes.missing is None else send_full_403(message)
-
-        async def send_full_403(message: Message) -> None:
-            """Starlette's `@requires` answers a bare 403; ours names the scope and is logged."""
-            nonlocal replaced
-            if replaced:
-                return
-            if message["type"] != "http.response.start" or message["status"] != 403:
-                await send(message)
-                return
-            replaced = True
-            caller = None if admitted.principal is None else admitted.principal.issuer
-            missing = Forbidden(
-                Reason.MISSING_SCOPE, f"{caller or 'anonymous'} lacks {scopes.missing}", scope=scopes.missing
-            )
-            refusal = runtime.inbound.forbidden(missing, caller=caller)
-            _log_refusal(scope, refusal)
-            await _refuse("http", scope, send, refusal)
+            # no coroutine of its own, which would cost one more for each message
+            if credentials.missing is None or kind != "http":
+                return send(message)
+            return self._send_full_403(message, scope, send, credentials, runtime)
 
         await self.app(scope, receive, send_unless_403)
+
+    async def _send_full_403(
+        self, message: Message, scope: Scope, send: Send, credentials: MeshCredentials, runtime: Runtime
+    ) -> None:
+        """Starlette's `@requires` answers a bare 403; ours names the scope and is logged."""
+        if credentials.replaced:
+            return
+        if message["type"] != "http.response.start" or message["status"] != 403:
+            await send(message)
+            return
+        credentials.replaced = True
+        caller = None if credentials.principal is None else credentials.principal.issuer
+        missing = Forbidden(
+            Reason.MISSING_SCOPE,
+            f"{caller or 'anonymous'} lacks {credentials.missing}",
+            scope=credentials.missing,
+        )
+        refusal = runtime.inbound.forbidden(missing, caller=caller)
+        _log_refusal(scope, refusal)
+        await _refuse("http", scope, send, refusal)
 
     def _document(self, scope: Scope) -> str | None:
         """Which of our own documents is asked for; they are public whatever credentials come along."""
         well_known = self._service.well_known
-        if (
-            well_known is None
-            or scope["method"] not in ("GET", "HEAD")
-            or "/.well-known/" not in scope["path"]
-        ):
+        if well_known is None or scope["method"] not in ("GET", "HEAD"):
             return None
         path = _route_path(scope)
         return path if path in DOCUMENTS else well_known.absolute_paths.get(path)
@@ -182,12 +217,11 @@ def answer_document(service: Door, document: str, method: str, if_none_match: st
     return well_known.answer(document, runtime.ring, now, method=method, if_none_match=if_none_match)
 
 
-def _admit(scope: Scope, admitted: Admitted) -> GrantedScopes:
-    principal: Principal | None = admitted.principal
-    scopes = GrantedScopes(() if principal is None else principal.scopes)
+def _admit(scope: Scope, principal: Principal | None) -> MeshCredentials:
+    credentials = MeshCredentials(principal)
     scope["user"] = UnauthenticatedUser() if principal is None else principal
-    scope["auth"] = MeshCredentials(scopes)
-    return scopes
+    scope["auth"] = credentials
+    return credentials
 
 
 def _route_path(scope: Scope) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from .identity import ServiceId
-from .trust_checks import check_form
+from .trust_checks import check_form, granted_scopes
 from .trust_format import DefaultsTable, IssuerTable, TrustForm, UserIssuerTable, json_schema
 from .trust_reader import read_form
 from .trust_report import Report, TrustFileError
@@ -83,7 +83,8 @@ class TrustedPair(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         issuer: the calling service.
         audience: the service that is called.
-        scopes: what the caller may have; a token's own `scope` can only make it less.
+        scopes: what the caller may have, those of its roles included; a token's own `scope` can only make it
+            less.
         may_act_for: issuers of users whom this caller may carry.
     """
 
@@ -213,7 +214,7 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         TrustedPair(
             issuer=ServiceId(row.issuer),
             audience=ServiceId(row.audience),
-            scopes=frozenset(row.scopes),
+            scopes=granted_scopes(row, form.roles),
             may_act_for=frozenset(row.may_act_for),
         )
         for row in form.allow

@@ -5,7 +5,7 @@ A problem refuses the file. A warning is for what can do no harm but is probably
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
@@ -24,6 +24,7 @@ def check_form(form: TrustForm, report: Report) -> None:
     _check_issuers(form, callers, report)
     _check_user_issuers(form, callers, report)
     _check_pairs(form, report)
+    _check_roles(form, report)
     _check_routes(form, report)
     _check_transactions(form, report)
 
@@ -104,10 +105,32 @@ def _check_pairs(form: TrustForm, report: Report) -> None:
                 report.warning(f"{path}.may_act_for", f"{shown(user_issuer)} does not list this audience")
 
 
+def _check_roles(form: TrustForm, report: Report) -> None:
+    used: set[str] = set()
+    for index, row in _good(form.allow):
+        used |= set(row.roles)
+        for position, role in enumerate(row.roles):
+            if role not in form.roles:
+                hint = did_you_mean(role, form.roles)
+                report.problem(
+                    f"allow[{index}].roles[{position}]",
+                    f"{found(role)}; expected a role that [roles] has{hint}",
+                )
+    for role in form.roles:
+        if role not in used:
+            hint = did_you_mean(role, used)
+            report.warning(member_path("roles", role), f"no [[allow]] row has this role{hint}")
+
+
+def granted_scopes(row: AllowRow, roles: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """What a row grants: its scopes, and those of its roles."""
+    return frozenset(row.scopes).union(*(roles.get(role, ()) for role in row.roles))
+
+
 def _check_routes(form: TrustForm, report: Report) -> None:
-    grants: dict[str, list[AllowRow]] = {}
+    grants: dict[str, list[frozenset[str]]] = {}
     for _, pair in _good(form.allow):
-        grants.setdefault(pair.audience, []).append(pair)
+        grants.setdefault(pair.audience, []).append(granted_scopes(pair, form.roles))
     earlier: dict[str, list[tuple[int, RouteRow, PathTemplate]]] = {}
     for index, row in _good(form.route):
         path = f"route[{index}]"
@@ -124,9 +147,24 @@ def _check_routes(form: TrustForm, report: Report) -> None:
                 )
         rules.append((index, row, template))
         _warn_unsatisfiable(row, path, grants, report)
+    _warn_unasked(form, report)
 
 
-def _warn_unsatisfiable(row: RouteRow, path: str, grants: dict[str, list[AllowRow]], report: Report) -> None:
+def _warn_unasked(form: TrustForm, report: Report) -> None:
+    """Grants of an audience that has routes, none of which asks for them."""
+    asked: dict[str, set[str]] = {}
+    for _, row in _good(form.route):
+        asked.setdefault(row.audience, set()).update(row.scopes)
+    for index, pair in _good(form.allow):
+        idle = sorted(granted_scopes(pair, form.roles) - asked.get(pair.audience, set()))
+        if idle and pair.audience in asked:
+            hint = did_you_mean(idle[0], asked[pair.audience])
+            report.warning(f"allow[{index}].scopes", f"no [[route]] row asks for {shown(idle[0])}{hint}")
+
+
+def _warn_unsatisfiable(
+    row: RouteRow, path: str, grants: dict[str, list[frozenset[str]]], report: Report
+) -> None:
     pairs = grants.get(row.audience)
     if pairs is None:
         report.warning(
@@ -134,9 +172,9 @@ def _warn_unsatisfiable(row: RouteRow, path: str, grants: dict[str, list[AllowRo
             f"no [[allow]] row has the audience {shown(row.audience)}{did_you_mean(row.audience, grants)}",
         )
         return
-    if any(set(row.scopes) <= set(pair.scopes) for pair in pairs):
+    if any(scopes.issuperset(row.scopes) for scopes in pairs):
         return
-    granted = {scope for pair in pairs for scope in pair.scopes}
+    granted = {scope for scopes in pairs for scope in scopes}
     unknown = [scope for scope in row.scopes if scope not in granted]
     if unknown:
         hint = did_you_mean(unknown[0], granted)

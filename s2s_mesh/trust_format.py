@@ -46,6 +46,7 @@ MediaType = Annotated[
     _member(values.media_type, "at+jwt", "A media type, compared without case.", pattern=values.MEDIA_TYPE),
 ]
 Scope = Annotated[str, _member(values.scope, "cards:write", "One scope.", pattern=values.SCOPE)]
+Role = Annotated[str, _member(values.role, "card-writer", "The name of a role.", pattern=values.ROLE)]
 Method = Annotated[str, _member(values.method, "PUT", "An HTTP method.", enum=sorted(values.METHODS))]
 Service = Annotated[str, _service("A service id: an https URL without a trailing slash.")]
 UserIssuerId = Annotated[
@@ -141,6 +142,7 @@ class AllowRow(Table, frozen=True, kw_only=True):
     issuer: Annotated[str, _service("The calling service.")]
     audience: Annotated[str, _service("The service that is called.")]
     scopes: Annotated[list[Scope], Meta(description="What the caller may ask for; absent: nothing.")] = []
+    roles: Annotated[list[Role], Meta(description="Roles whose scopes the caller may ask for as well.")] = []
     may_act_for: Annotated[
         list[UserIssuerId], Meta(description="Identity providers whose users this caller may carry.")
     ] = []
@@ -220,6 +222,10 @@ class TrustForm(Table, frozen=True, kw_only=True):
     defaults: DefaultsTable | UnsetType = UNSET
     issuers: Annotated[
         dict[Service, IssuerTable], Meta(description="Calling services that differ from the defaults.")
+    ] = {}
+    roles: Annotated[
+        dict[Role, Annotated[list[Scope], Meta(min_length=1, description="The scopes of a role.")]],
+        Meta(description="Named sets of scopes, for [[allow]] rows."),
     ] = {}
     allow: Annotated[list[AllowRow], Meta(description="Who may call whom. There is no wildcard.")] = []
     route: Annotated[list[RouteRow], Meta(description="Routes that need more than a known caller.")] = []

@@ -193,7 +193,9 @@ class _Reader:
 
     def _tables(self, kind: mi.DictType, value: object, path: str) -> Any:
         if not isinstance(value, dict):
-            return self._unfit(path, value, f'expected tables such as [{path}."https://..."]')
+            example = _Meta(kind.value_type)
+            inner = f'[{path}."https://..."]' if isinstance(example.kind, mi.StructType) else f"[{path}]"
+            return self._unfit(path, value, f"expected tables such as {inner}")
         tables = {}
         for name, table in value.items():
             where = member_path(path, name)

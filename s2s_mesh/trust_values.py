@@ -21,6 +21,7 @@ Check = Callable[[str, bool], None]
 ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519"})
 METHODS = frozenset({"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"})
 SCOPE = r"^[!#-)+-\[\]-~]+$"  # RFC 6749 section 3.3, without the asterisk
+ROLE = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
 DURATION = r"^(0|[1-9][0-9]{0,5})[smh]$"
 MEDIA_TYPE = r"^([Aa][Pp][Pp][Ll][Ii][Cc][Aa][Tt][Ii][Oo][Nn]/)?[A-Za-z0-9!#$&^_.+-]{1,120}$"
 
@@ -157,6 +158,12 @@ def duration(shortest: str, longest: str) -> Check:
             raise Unfit(f'expected a duration from "{shortest}" to "{longest}"')
 
     return check
+
+
+def role(text: str, _loopback: bool) -> None:
+    """Check the name of a role."""
+    if not re.fullmatch(ROLE, text, re.ASCII):
+        raise Unfit('expected a role\'s name such as "card-writer": a letter, then letters, digits, . _ -')
 
 
 def choice(*allowed: str) -> Check:

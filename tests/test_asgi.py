@@ -16,8 +16,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocket
 
-from s2s_mesh import ConfigError, Service
-from s2s_mesh.asgi import GrantedScopes
+from s2s_mesh import ConfigError, Principal, Service
+from s2s_mesh.asgi import MeshCredentials
 from s2s_mesh.errors import Reason
 
 from .receiver import Receiver, read
@@ -99,14 +99,26 @@ def test_an_application_may_look_for_a_scope_and_go_on_without_it(receiver: Rece
     assert ask(app, "/").json() == {"admin": False}
 
 
-def test_granted_scopes_are_a_tuple_that_remembers_the_first_miss() -> None:
-    """What `request.auth.scopes` is."""
-    scopes = GrantedScopes(["a", "b"])
+def test_granted_scopes_are_a_tuple_and_the_first_miss_is_remembered() -> None:
+    """What `request.auth` and its `scopes` are."""
+    caller = Principal(
+        issuer=EDGE,
+        subject=EDGE,
+        audience=EDGE,
+        scopes=frozenset({"a", "b"}),
+        kid="k",
+        expires_at=0,
+        claims={},
+    )
+    credentials = MeshCredentials(caller)
+    scopes = credentials.scopes
+    assert isinstance(scopes, tuple)
     assert "a" in scopes
-    assert scopes.missing is None
+    assert credentials.missing is None
     assert "c" not in scopes
     assert "d" not in scopes
-    assert [scopes.missing, *sorted(scopes)] == ["c", "a", "b"]
+    assert [credentials.missing, *sorted(scopes)] == ["c", "a", "b"]
+    assert MeshCredentials(None).scopes == ()
 
 
 def test_a_streamed_answer_passes_unchanged(receiver: Receiver) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import s2s_mesh
-from s2s_mesh import errors, httpx_auth, identity, rotation, service, trust
+from s2s_mesh import asgi, errors, httpx_auth, identity, rotation, service, trust
 
 ROOT = Path(s2s_mesh.__file__).parent
 HOMES = {
@@ -31,6 +31,7 @@ HOMES = {
     "StoreReason": errors,
     "TokenRejected": errors,
     "TrustConfig": trust,
+    "require": asgi,
 }
 
 

@@ -17,7 +17,7 @@ leeway = "10s"
 [[allow]]
 issuer = "{EDGE}"
 audience = "{WALLETS}"
-scopes = ["cards:read", "cards:write"]
+scopes = ["cards:write"]
 may_act_for = ["{LOGIN}"]
 [[route]]
 audience = "{WALLETS}"
@@ -174,17 +174,23 @@ def test_problems(old: str, new: str, words: str) -> None:
         (
             'scopes = ["cards:write"]',
             'scopes = ["card:write"]',
+            'allow[0].scopes (row at line 4): no [[route]] row asks for "card:write"; did you mean '
+            '"cards:write"?',
+        ),
+        (
+            'scopes = ["cards:write"]\n[user',
+            'scopes = ["card:write"]\n[user',
             'route[0].scopes (row at line 9): no [[allow]] row for this audience grants "card:write"; '
             'did you mean "cards:write"?',
         ),
         (
             "[[route]]",
-            OTHER + 'scopes = ["admin"]\n[[route]]',
+            OTHER + 'scopes = ["cards:write"]\n[[route]]',
             None,
         ),
         (
             "may_act_for = [",
-            OTHER + 'scopes = ["admin"]\nmay_act_for = [',
+            OTHER + 'scopes = ["cards:write"]\nmay_act_for = [',
             None,
         ),
     ],
@@ -199,13 +205,80 @@ def test_warnings(old: str, new: str, words: str | None) -> None:
         assert any(words in warning for warning in warnings), warnings
 
 
+ROLES = f"""version = 1
+[roles]
+reader = ["cards:read"]
+writer = ["cards:read", "cards:write"]
+[[allow]]
+issuer = "{EDGE}"
+audience = "{WALLETS}"
+scopes = ["cards:freeze"]
+roles = ["writer"]
+[[allow]]
+issuer = "https://a.example.com"
+audience = "{WALLETS}"
+roles = ["reader"]
+"""
+
+
+def test_a_role_stands_for_its_scopes() -> None:
+    """They are granted beside those of the row itself."""
+    config = TrustConfig.parse(ROLES)
+    assert config.warnings == ()
+    assert config.pairs[(EDGE, WALLETS)].scopes == {"cards:freeze", "cards:read", "cards:write"}
+    assert config.pairs[("https://a.example.com", WALLETS)].scopes == {"cards:read"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            'roles = ["writer"]',
+            'roles = ["writr"]',
+            'allow[0].roles[0] (row at line 5): found "writr"; expected a',
+        ),
+        ('roles = ["writer"]', 'roles = ["writr"]', 'did you mean "writer"?'),
+        ('roles = ["writer"]', 'roles = "writer"', 'did you mean ["writer"]?'),
+        ('reader = ["cards:read"]', "reader = []", "expected at least one, such as"),
+        ('reader = ["cards:read"]', 'reader = "cards:read"', 'did you mean ["cards:read"]?'),
+        ('reader = ["cards:read"]', 'reader = ["cards:*"]', "wildcards do not exist"),
+        ('reader = ["cards:read"]', '"a reader" = ["cards:read"]', "expected a role's name such as"),
+        ("[roles]", "[[roles]]", "expected tables such as [roles]"),
+    ],
+)
+def test_roles_that_are_refused(old: str, new: str, words: str) -> None:
+    """With the place, what was found and what is expected."""
+    assert old in ROLES
+    with pytest.raises(TrustFileError) as refused:
+        TrustConfig.parse(ROLES.replace(old, new))
+    assert words in str(refused.value)
+
+
+def test_a_role_that_nobody_has() -> None:
+    """A warning, with the role that was perhaps meant."""
+    (warning,) = TrustConfig.parse(ROLES.replace("[roles]", '[roles]\nreaders = ["cards:read"]')).warnings
+    assert "roles.readers: no [[allow]] row has this role; did you mean" in warning
+
+
+def test_a_grant_that_no_route_asks_for() -> None:
+    """A warning as soon as the audience has routes; roles count as what they stand for."""
+    routes = f'''
+[[route]]
+audience = "{WALLETS}"
+path = "/cards"
+methods = ["GET"]
+scopes = ["cards:read", "cards:write"]
+'''
+    (warning,) = TrustConfig.parse(ROLES + routes).warnings
+    assert 'allow[0].scopes (row at line 5): no [[route]] row asks for "cards:freeze"' in warning
+
+
 def test_a_route_that_no_single_grant_satisfies() -> None:
     """Scopes that are granted, but to nobody all of them, are warned of."""
-    text = GOOD.replace('"cards:read", "cards:write"', '"cards:read"').replace(
+    text = GOOD.replace('scopes = ["cards:write"]\nmay', 'scopes = ["cards:read"]\nmay').replace(
         "[[route]]",
         OTHER + 'scopes = ["cards:write"]\n[[route]]',
     )
-    assert TrustConfig.parse(text).warnings == ()
     text = text.replace('scopes = ["cards:write"]\n[user', 'scopes = ["cards:read", "cards:write"]\n[user')
     (warning,) = TrustConfig.parse(text).warnings
     assert "no single [[allow]] row for this audience grants all of them" in warning

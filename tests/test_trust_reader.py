@@ -104,14 +104,14 @@ def test_syntax(text: str | bytes, start: str, words: str) -> None:
         (
             "scopes = [",
             "jwks_uri = [",
-            "allow[0].jwks_uri (row at line 6): found an unknown member; expected may_act_for or scopes; "
-            '`jwks_uri` belongs in [issuers."https://..."] or in [user_issuers."https://..."]',
+            "allow[0].jwks_uri (row at line 6): found an unknown member; expected may_act_for, roles or "
+            'scopes; `jwks_uri` belongs in [issuers."https://..."] or in [user_issuers."https://..."]',
         ),
         (
             "audience =",
             "audiance =",
-            "allow[0].audiance (row at line 6): found an unknown member; expected audience or may_act_for; "
-            "did you mean `audience`?",
+            "allow[0].audiance (row at line 6): found an unknown member; expected audience, may_act_for or "
+            "roles; did you mean `audience`?",
         ),
         (
             "audience =",
@@ -204,7 +204,7 @@ def test_shape(old: str, new: str, expected: str) -> None:
         (
             "version = 1",
             "version = 1\nqqq = 1",
-            "qqq: found an unknown member; expected txn or user_issuers",
+            "qqq: found an unknown member; expected roles, txn or user_issuers",
         ),
     ],
 )

@@ -31,7 +31,7 @@ version = 1
 # [[allow]]
 # issuer = "{caller}"  # the service that calls
 # audience = "{audience}"  # the service that is called
-# scopes = ["cards:read", "cards:write"]  # what the caller may ask for; absent: nothing
+# scopes = ["cards:write"]  # what the caller may ask for; absent: nothing
 
 # What a route needs beyond a known caller. Once an audience has one such row, all its other paths are closed.
 #
