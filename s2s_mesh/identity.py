@@ -142,7 +142,7 @@ class EndUser(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
 
 
-class Principal(msgspec.Struct, frozen=True, kw_only=True):
+class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The verified caller of one request; immutable, may be shared by many requests.
 
     Attributes:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Generator, Sequence
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from .effects import Answer, Effect, UseOnce
 from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
+from .jws import MAX_TOKEN
 from .routes import RouteTable, external_path
 from .strict_json import encode
 from .trust import RouteRule, TrustConfig
@@ -23,6 +25,7 @@ from .verifier import Verifier
 
 _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 _SCHEME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LONGEST = len("Bearer ") + MAX_TOKEN  # what is longer is not worth a digest
 _SKEW = 60.0  # seconds between the clocks of two replicas at most
 _MALFORMED = {Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
 _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
@@ -101,7 +104,7 @@ class Inbound:
         if len(facts.authorization) != 1 or _holds_token(facts.query):
             return None
         value = facts.authorization[0]
-        if value[:7].lower() != b"bearer ":
+        if value[:7].lower() != b"bearer " or len(value) > _LONGEST:
             return None
         principal = self._verifier.cached(value[7:], now)
         if principal is None:
@@ -114,6 +117,7 @@ class Inbound:
 
     def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
         """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
+        token = None
         try:
             token = _bearer(facts)
             if token is None:
@@ -128,7 +132,7 @@ class Inbound:
             if rule is not None and rule.replay == _ONCE:
                 yield from self._use_once(principal, now)
         except TokenRejected as why:
-            return self._refusal_of_token(why)
+            return self._refusal_of_token(why if token is None else _of_the_field(why, token))
         except Unavailable as why:
             headers = [("retry-after", str(why.retry_after))]
             return _refusal(503, headers, why.reason, str(why), claimed_issuer=why.issuer)
@@ -235,16 +239,25 @@ def _bearer(facts: RequestFacts) -> bytes | None:
         if not _SCHEME.fullmatch(scheme):
             raise TokenRejected(Reason.MALFORMED_HEADER, "Authorization does not begin with a scheme")
         return None
-    if not _TOKEN68.fullmatch(credentials):
-        raise TokenRejected(
-            Reason.MALFORMED_HEADER, "expected one token68 after Bearer (RFC 9110 section 11.2)"
-        )
     return credentials
+
+
+def _of_the_field(why: TokenRejected, token: bytes) -> TokenRejected:
+    """What is no token68 is the fault of the field, not of a token (RFC 9110 section 11.2).
+
+    Looked at last, because nothing that is no token68 is ever a good token.
+    """
+    if why.reason is Reason.TOKEN_TOO_LARGE or _TOKEN68.fullmatch(token):
+        return why
+    return TokenRejected(Reason.MALFORMED_HEADER, "expected one token68 after Bearer")
 
 
 def _holds_token(query: bytes) -> bool:
     """Whether there is a second credential in the query (RFC 6750 section 2.3)."""
-    return b"access_token=" in query and b"&access_token=" in b"&" + query
+    if b"%" not in query and b"access_token=" not in query:
+        return False
+    names = (pair.partition(b"=")[0] for pair in query.split(b"&"))
+    return any(unquote_to_bytes(name) == b"access_token" for name in names)
 
 
 def _refusal(

@@ -97,8 +97,9 @@ def _decode_slowly(data: bytes) -> Any:
         value = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_short_int
         )
-        # json reads a "\ud800" escape as a lone surrogate, which no UTF-8 text can hold
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if "\\u" in text:
+            # json reads a "\ud800" escape as a lone surrogate, which no UTF-8 text can hold
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except NotStrictJSON:
         raise
     except UnicodeError:

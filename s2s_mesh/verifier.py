@@ -25,7 +25,7 @@ from .verified_cache import VerifiedCache
 VerifyFlow = Generator[Effect, Answer, Principal]
 
 
-class _Verified(msgspec.Struct, frozen=True):
+class _Verified(msgspec.Struct, frozen=True, gc=False):
     """A token that was verified, with everything its verdict rests on."""
 
     principal: Principal
