@@ -11,6 +11,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
+from . import flood
 from .contestants import OURS
 from .endpoint import Endpoint
 from .jwks_peers import ALG, KINDS, LIFETIME, Kind, Peer, server_tls
@@ -34,17 +35,19 @@ class Plan(NamedTuple):
         flood: unknown kids.
         flood_seconds: in this time.
         patience: seconds after which a call or a rotation is given up.
+        own_flood: what we alone are put through.
     """
 
     cold: int = 200
     flood: int = 1000
     flood_seconds: float = 2.0
     patience: float = 40.0
+    own_flood: flood.Flood = flood.Flood()
 
     @classmethod
     def quick(cls) -> Plan:
         """Enough to see the differences."""
-        return cls(flood=300, flood_seconds=1.0, patience=5.0)
+        return cls(flood=300, flood_seconds=1.0, patience=5.0, own_flood=flood.Flood(kids=1000, seconds=1.0))
 
 
 class _Scene(NamedTuple):
@@ -61,6 +64,9 @@ def measure(plan: Plan) -> Report:
     logging.disable()  # several speak at length of an endpoint that is down
     try:
         report.tables.append(asyncio.run(_measure(plan)))
+        table, checks = asyncio.run(flood.measure(plan.own_flood))
+        report.tables.append(table)
+        report.checks += checks
     finally:
         logging.disable(logging.NOTSET)
     return report
