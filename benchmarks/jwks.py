@@ -11,9 +11,9 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
-from . import flood
 from .contestants import OURS
 from .endpoint import Endpoint
+from .flood import Flood, measure_flood
 from .jwks_peers import ALG, KINDS, LIFETIME, Kind, Peer, server_tls
 from .material import Material, material
 from .report import Report, Table
@@ -42,12 +42,12 @@ class Plan(NamedTuple):
     flood: int = 1000
     flood_seconds: float = 2.0
     patience: float = 40.0
-    own_flood: flood.Flood = flood.Flood()
+    own_flood: Flood = Flood()
 
     @classmethod
     def quick(cls) -> Plan:
         """Enough to see the differences."""
-        return cls(flood=300, flood_seconds=1.0, patience=5.0, own_flood=flood.Flood(kids=1000, seconds=1.0))
+        return cls(flood=300, flood_seconds=1.0, patience=5.0, own_flood=Flood(kids=1000, seconds=1.0))
 
 
 class _Scene(NamedTuple):
@@ -64,7 +64,7 @@ def measure(plan: Plan) -> Report:
     logging.disable()  # several speak at length of an endpoint that is down
     try:
         report.tables.append(asyncio.run(_measure(plan)))
-        table, checks = asyncio.run(flood.measure(plan.own_flood))
+        table, checks = asyncio.run(measure_flood(plan.own_flood))
         report.tables.append(table)
         report.checks += checks
     finally:
