@@ -483,6 +483,7 @@ def test_an_older_document_put_back(hire: Hire, edge: Endpoint, store: str, cloc
     edge.publish(OTHER)
     clock.now += 225
     refresh(first, clock())
+    old.settle()
     knows = hire()
     assert is_refused(knows, key())
     for later in 1, 10, 30:

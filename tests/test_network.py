@@ -259,7 +259,8 @@ def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     with Peer(is_silent) as server:
         started = time.monotonic()
         for _ in range(100):
-            with pytest.raises(httpcore.ConnectTimeout, match="does not resolve in time"):
+            # a loaded machine may not even get to the look-up in this time
+            with pytest.raises(httpcore.TimeoutException, match="does not resolve in time|took too long"):
                 CheckedBackend(0.01, allow_loopback=True).connect_tcp(NAME, server.port)
         assert time.monotonic() - started < 15
         assert hanging.lookups == 1
@@ -275,7 +276,7 @@ def test_a_child_process_looks_up_for_itself(monkeypatch: pytest.MonkeyPatch) ->
     hanging = Hanging(monkeypatch)
     with Peer(is_silent) as server:
         with pytest.raises(httpcore.ConnectTimeout):
-            CheckedBackend(0.01, allow_loopback=True).connect_tcp(NAME, server.port)
+            CheckedBackend(0.2, allow_loopback=True).connect_tcp(NAME, server.port)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what this is about
             child = os.fork()
