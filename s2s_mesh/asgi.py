@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from . import proof
 from .claims import check_scopes
 from .drivers import drive_async
 from .errors import ConfigError, Forbidden, Reason
@@ -139,7 +140,7 @@ class MeshMiddleware:
                 return
         runtime, now = self._service.running(), self._service.clock()
         runtime.check_overdue(now)
-        facts = self._facts(scope)
+        facts = self._facts(scope, with_proof=runtime.inbound.wants_proof)
         outcome: Admitted | Refusal | None = runtime.inbound.admit_cached(facts, now)
         if outcome is None:
             flow = runtime.inbound.admit(facts, now)
@@ -198,7 +199,7 @@ class MeshMiddleware:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    def _facts(self, scope: Scope) -> RequestFacts:
+    def _facts(self, scope: Scope, *, with_proof: bool) -> RequestFacts:
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         return RequestFacts(
             authorization=[value for name, value in scope["headers"] if name == b"authorization"],
@@ -206,6 +207,10 @@ class MeshMiddleware:
             raw_path=raw_path,
             query=scope.get("query_string", b""),
             public=bool(self._service.public_paths) and _route_path(scope) in self._service.public_paths,
+            # looked for only where it may be used: most services never pay for it
+            proof_fields=[(name, value) for name, value in scope["headers"] if proof.is_field(name)]
+            if with_proof
+            else (),
         )
 
 

@@ -50,6 +50,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         not_before: Unix seconds from which it may be accepted, leeway included.
         expires_at: Unix seconds, `exp` as written.
         scopes: what it asks for; None where the claim is absent.
+        thumbprint: of the key that the token is bound to, `cnf.jkt`; None for a plain bearer token.
     """
 
     subject: str
@@ -58,10 +59,22 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     not_before: float
     expires_at: int
     scopes: frozenset[str] | None
+    thumbprint: str | None
+
+
+def new_token_id() -> str:
+    """A `jti`: 128 random bits (I-C6)."""
+    return b64url_encode(secrets.token_bytes(16)).decode()
 
 
 def build(
-    *, issuer: str, audience: str, scopes: Collection[str] | None, now: float, life: int
+    *,
+    issuer: str,
+    audience: str,
+    scopes: Collection[str] | None,
+    now: float,
+    life: int,
+    thumbprint: str | None = None,
 ) -> dict[str, Any]:
     """The claims of a new service token without a user (I-C1 to I-C7).
 
@@ -71,6 +84,7 @@ def build(
         scopes: what to ask for; None leaves the claim out, which asks for all that is granted.
         now: Unix seconds.
         life: seconds until it expires.
+        thumbprint: of the key to bind it to (RFC 9449 section 6.1); None for a plain bearer token.
     """
     issued_at = int(now)
     claims: dict[str, Any] = {
@@ -80,8 +94,10 @@ def build(
         "aud": audience,
         "iat": issued_at,
         "exp": issued_at + life,
-        "jti": b64url_encode(secrets.token_bytes(16)).decode(),
+        "jti": new_token_id(),
     }
+    if thumbprint is not None:
+        claims["cnf"] = {"jkt": thumbprint}
     if scopes is not None:
         claims["scope"] = " ".join(sorted(scopes))
     return claims
@@ -103,7 +119,14 @@ def check_scopes(scopes: Collection[str]) -> frozenset[str]:
     return frozenset(scopes)
 
 
-def validate(claims: Mapping[str, Any], rules: ClaimRules, audiences: Collection[str], now: float) -> Claims:
+def validate(
+    claims: Mapping[str, Any],
+    rules: ClaimRules,
+    audiences: Collection[str],
+    now: float,
+    *,
+    with_proof: bool = False,
+) -> Claims:
     """Check every claim of a service token (standards (a)2 steps 9 and 12).
 
     Args:
@@ -111,6 +134,8 @@ def validate(claims: Mapping[str, Any], rules: ClaimRules, audiences: Collection
         rules: of the issuer found in the trust file.
         audiences: our own identifiers.
         now: Unix seconds.
+        with_proof: whether a proof came along, which the caller checks against `Claims.thumbprint`; without,
+            a token that is bound to a key is refused.
 
     Raises:
         TokenRejected: naming the first claim that does not hold.
@@ -118,29 +143,47 @@ def validate(claims: Mapping[str, Any], rules: ClaimRules, audiences: Collection
     if claims.get("iss") != rules.issuer:
         raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not the issuer whose rules apply")
     audience = _audience(claims.get("aud"), audiences)
-    not_before, expires_at = _times(claims, rules, now)
+    not_before, expires_at = check_times(claims, rules, now)
     if "act" in claims or "sub_id" in claims:
         raise TokenRejected(Reason.USER_NOT_ACCEPTED, "the token carries a user; no route here accepts one")
-    if "cnf" in claims:
-        # RFC 9449 section 7.2: a bound token is never good as a plain bearer
-        raise TokenRejected(
-            Reason.PROOF_MISSING, "the token is bound to a key (cnf) but came as a plain bearer"
-        )
+    thumbprint = _thumbprint(claims["cnf"], with_proof=with_proof) if "cnf" in claims else None
     if not claims.get("sub") == claims.get("client_id") == rules.issuer:
         raise TokenRejected(
             Reason.BAD_SUBJECT, "sub or client_id is not the issuer itself, and no user is carried"
         )
-    jti = claims.get("jti")
-    if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI:
-        raise TokenRejected(Reason.BAD_JTI, f"jti must be a string of 1 to {_MAX_JTI} characters")
     return Claims(
         subject=rules.issuer,
         audience=audience,
-        token_id=jti,
+        token_id=check_token_id(claims),
         not_before=not_before,
         expires_at=expires_at,
         scopes=_scopes(claims["scope"]) if "scope" in claims else None,
+        thumbprint=thumbprint,
     )
+
+
+def check_token_id(claims: Mapping[str, Any]) -> str:
+    """The `jti`.
+
+    Raises:
+        TokenRejected: it is not a string of 1 to 256 characters.
+    """
+    jti = claims.get("jti")
+    if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI:
+        raise TokenRejected(Reason.BAD_JTI, f"jti must be a string of 1 to {_MAX_JTI} characters")
+    return jti
+
+
+def _thumbprint(cnf: Any, *, with_proof: bool) -> str:
+    if not with_proof:
+        # RFC 9449 section 7.2: a bound token is never good as a plain bearer
+        raise TokenRejected(
+            Reason.PROOF_MISSING, "the token is bound to a key (cnf) but came as a plain bearer"
+        )
+    jkt = cnf.get("jkt") if isinstance(cnf, dict) and len(cnf) == 1 else None
+    if not isinstance(jkt, str):
+        raise TokenRejected(Reason.PROOF_MISMATCH, "cnf is not one jkt, the only binding that is known here")
+    return jkt
 
 
 def _audience(aud: Any, own: Collection[str]) -> str:
@@ -153,7 +196,15 @@ def _audience(aud: Any, own: Collection[str]) -> str:
     return aud
 
 
-def _times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> tuple[float, int]:
+def check_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> tuple[float, int]:
+    """Check `iat`, `nbf` and `exp` (standards (a)2, "Time").
+
+    Returns:
+        Unix seconds from which the token may be accepted, leeway included, and `exp` as written.
+
+    Raises:
+        TokenRejected: one of them is malformed, or it is not the time.
+    """
     issued_at, expires_at = claims.get("iat"), claims.get("exp")
     not_before = claims.get("nbf", issued_at)
     # type() and not isinstance(): True is an int in Python

@@ -8,6 +8,7 @@
     ├── Unavailable         nobody can tell just now: 503, never 401; carries a Reason
     │   └── JWKSUnavailable no key can be had just now
     ├── TokenRejected       the credential is refused: 400 or 401; carries a Reason
+    │   └── ProofRejected   the proof beside the token is refused: 400
     └── Forbidden           the caller is known and may not do this: 403; carries a Reason
 
 A refusal's text is for the log and the operator; the HTTP answer never says why (RFC 6750 section 3.1,
@@ -51,6 +52,11 @@ class Reason(str, Enum):
     BAD_SCOPE = "bad_scope"
     PROOF_MISSING = "proof_missing"
     USER_NOT_ACCEPTED = "user_not_accepted"
+    # the proof of possession beside the token
+    PROOF_FIELDS = "proof_fields"
+    PROOF_MISMATCH = "proof_mismatch"
+    BAD_WIT = "bad_wit"
+    BAD_WPT = "bad_wpt"
     # the key and the signature
     UNKNOWN_KID = "unknown_kid"
     KEY_MISMATCH = "key_mismatch"
@@ -152,6 +158,12 @@ class TokenRejected(MeshError):
         self.reason = reason
         self.detail = detail
         self.claimed_issuer: str | None = None
+
+
+class ProofRejected(TokenRejected):
+    """What proves possession of the token's key is refused: 400 without a challenge, because no scheme of the
+    Authorization field would help (draft-ietf-wimse-wpt-02 section 2.1).
+    """
 
 
 class Forbidden(MeshError):

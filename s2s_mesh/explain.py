@@ -2,7 +2,8 @@
 
 The verdict is the verifier's own: the real flow runs, and its `Reason` says at which check it ended. This
 module only knows which reason belongs to which check, and what a person can do about it. The receiver's deny
-list, and whether a token was used before, are known to the receiver only and not looked at.
+list, whether a token was used before, and the proof that comes along with a bound token are known to the
+receiver only and not looked at.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from . import jws
 from .effects import Answer, Effect
 from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
-from .inbound import Inbound, RequestFacts
+from .inbound import Inbound, RequestFacts, check_bound
 from .strict_json import encode
 from .trust import TrustConfig
 from .verifier import Verifier
@@ -41,7 +42,7 @@ _CHECKS: Sequence[tuple[str, Collection[Reason], Sequence[str]]] = (
         ("iat", "nbf", "exp"),
     ),
     ("user", {Reason.USER_NOT_ACCEPTED}, ("act", "sub_id")),
-    ("proof", {Reason.PROOF_MISSING}, ("cnf",)),
+    ("proof", {Reason.PROOF_MISSING, Reason.PROOF_MISMATCH}, ("cnf",)),
     ("subject", {Reason.BAD_SUBJECT}, ("sub", "client_id")),
     ("token id", {Reason.BAD_JTI}, ("jti",)),
     ("scope", {Reason.BAD_SCOPE}, ("scope",)),
@@ -68,7 +69,11 @@ _ADVICE: Mapping[Reason, str] = {
     Reason.EXPIRED: "the caller must mint a new token; if it is new, one of the two clocks is wrong",
     Reason.NOT_YET_VALID: "one of the two clocks is wrong: the token comes from the future",
     Reason.USER_NOT_ACCEPTED: "the caller must send a token without a user",
-    Reason.PROOF_MISSING: "the token is bound to a key; the caller must send a plain one",
+    Reason.PROOF_MISSING: (
+        'for routes with proof = "wpt" the caller must send with service.transport(AUDIENCE); a service that '
+        "has none takes plain tokens only"
+    ),
+    Reason.PROOF_MISMATCH: "the token's maker must bind it by cnf.jkt and nothing else, or not at all",
     Reason.BAD_SUBJECT: "the token's maker must set sub and client_id to its own id",
     Reason.BAD_JTI: "the token's maker must give each token a jti of 1 to 256 characters",
     Reason.BAD_SCOPE: "the token's maker must write scope as names with single spaces between",
@@ -144,9 +149,10 @@ def explain_token(
     case = _Case(verifier, whole, _found(token), now, request, [name for name, _, _ in _CHECKS])
     principal = None
     try:
-        principal = yield from verifier.verify(token, now)
+        principal = yield from verifier.verify(token, now, with_proof=inbound.wants_proof)
         if request is not None:
-            inbound.check_route(request, principal)
+            rule = inbound.check_route(request, principal)
+            check_bound(rule, principal)
     except (TokenRejected, Forbidden) as refused:
         scopes = frozenset[str]() if principal is None else principal.scopes
         return case.refused(refused.reason, refused.detail, scopes)

@@ -37,7 +37,7 @@ class TokenSource(Protocol):
         """Do not hand the present token out again."""
 
 
-class _Destination(NamedTuple):
+class Destination(NamedTuple):
     """Where a token may go: an origin, and a path prefix by segment."""
 
     scheme: str
@@ -46,6 +46,7 @@ class _Destination(NamedTuple):
     prefix: str
 
     def holds(self, url: httpx.URL) -> bool:
+        """Whether a request to `url` goes there."""
         port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
         if (url.scheme, url.host, port) != (self.scheme, self.host, self.port):
             return False
@@ -84,11 +85,7 @@ class MeshAuth(httpx.Auth):
         self._tokens = tokens
         self._audience = audience
         self._scopes = scopes
-        if isinstance(origins, str):
-            raise ConfigError("origins must be a list of URLs, not one string")
-        self._destinations = [
-            _destination(origin, allow_plain_http=allow_plain_http) for origin in (audience, *(origins or ()))
-        ]
+        self._destinations = destinations(audience, origins, allow_plain_http=allow_plain_http)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the token; on 401 `invalid_token` mint anew and retry once, where the body can be sent again.
@@ -105,8 +102,7 @@ class MeshAuth(httpx.Auth):
             )
         request.headers["authorization"] = f"Bearer {self._token()}"
         response = yield request
-        challenge = response.headers.get("www-authenticate", "")
-        if response.status_code == 401 and _INVALID_TOKEN.search(challenge):
+        if is_invalid_token(response):
             self._tokens.forget_token(self._audience, scopes=self._scopes)
             if isinstance(request.stream, httpx.ByteStream):
                 request.headers["authorization"] = f"Bearer {self._token()}"
@@ -135,7 +131,26 @@ class MeshAuth(httpx.Auth):
         return self._tokens.token(self._audience, scopes=self._scopes, once=self._once)
 
 
-def _destination(text: str, *, allow_plain_http: bool) -> _Destination:
+def destinations(
+    audience: ServiceId, origins: Collection[str] | None, *, allow_plain_http: bool
+) -> list[Destination]:
+    """Where credentials for `audience` may go; the arguments are those of `MeshAuth`.
+
+    Raises:
+        ConfigError: an origin is not a URL, or is plain http without leave.
+    """
+    if isinstance(origins, str):
+        raise ConfigError("origins must be a list of URLs, not one string")
+    return [_destination(url, allow_plain_http=allow_plain_http) for url in (audience, *(origins or ()))]
+
+
+def is_invalid_token(response: httpx.Response) -> bool:
+    """Whether the receiver refuses the access token itself, so that a new one may help."""
+    challenge = response.headers.get("www-authenticate", "")
+    return response.status_code == 401 and _INVALID_TOKEN.search(challenge) is not None
+
+
+def _destination(text: str, *, allow_plain_http: bool) -> Destination:
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, TypeError):
@@ -151,4 +166,4 @@ def _destination(text: str, *, allow_plain_http: bool) -> _Destination:
     prefix = external_path(url.raw_path.partition(b"?")[0].rstrip(b"/") or b"/")
     if prefix is None:
         raise ConfigError(f"origin {text!r} has a path that no request may have (an encoded slash, say)")
-    return _Destination(url.scheme, url.host, url.port or _DEFAULT_PORTS[url.scheme], prefix.rstrip("/"))
+    return Destination(url.scheme, url.host, url.port or _DEFAULT_PORTS[url.scheme], prefix.rstrip("/"))

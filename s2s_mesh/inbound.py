@@ -14,14 +14,16 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from . import proof
 from .effects import Answer, Effect, UseOnce
-from .errors import Forbidden, Reason, TokenRejected, Unavailable
+from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .identity import Principal
 from .jws import MAX_TOKEN
 from .routes import RouteTable, external_path
 from .strict_json import encode
 from .trust import RouteRule, TrustConfig
 from .verifier import Verifier
+from .wpt import Wpt
 
 _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 _SCHEME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -40,6 +42,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
         raw_path: the external path as sent, percent-encoded, without the query.
         query: the query as sent, without "?".
         public: whether the application lets anonymous callers in here.
+        proof_fields: every field line for which `proof.is_field` holds, lower-case name and value; needed
+            only while `Inbound.wants_proof`.
     """
 
     authorization: Sequence[bytes]
@@ -47,6 +51,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     raw_path: bytes = b"/"
     query: bytes = b""
     public: bool = False
+    proof_fields: Sequence[tuple[bytes, bytes]] = ()
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -76,14 +81,20 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Routes(msgspec.Struct, frozen=True):
-    """The route rules of one trust file, by audience."""
+    """The route rules of one trust file, by audience, and whether one of them wants proof."""
 
     trust: TrustConfig
     tables: dict[str, RouteTable[RouteRule]]
+    proof: bool
+
+    @classmethod
+    def of(cls, trust: TrustConfig) -> _Routes:
+        return cls(trust, _tables(trust), any(rule.proof == _WPT for rule in trust.routes))
 
 
 InboundFlow = Generator[Effect, Answer, "Admitted | Refusal"]
 _ONCE = "once"
+_WPT = "wpt"
 
 
 class Inbound:
@@ -97,11 +108,16 @@ class Inbound:
     def __init__(self, verifier: Verifier, *, realm: str) -> None:
         self._verifier = verifier
         self._realm = realm
-        self._routes = _Routes(verifier.trust, _tables(verifier.trust))
+        self._routes = _Routes.of(verifier.trust)
+
+    @property
+    def wants_proof(self) -> bool:
+        """Whether a route wants proof, so that requests must be looked at for it."""
+        return self._current_routes().proof
 
     def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | Refusal | None:
         """The answer, if the one credential is a token that was verified before; None means: ask `admit`."""
-        if len(facts.authorization) != 1 or _holds_token(facts.query):
+        if len(facts.authorization) != 1 or facts.proof_fields or _holds_token(facts.query):
             return None
         value = facts.authorization[0]
         if value[:7].lower() != b"bearer " or len(value) > _LONGEST:
@@ -113,22 +129,41 @@ class Inbound:
             rule = self.check_route(facts, principal)
         except Forbidden as why:
             return self.forbidden(why, caller=principal.issuer)
-        return Admitted(principal) if rule is None or rule.replay != _ONCE else None
+        return (
+            Admitted(principal) if rule is None or not (rule.replay == _ONCE or rule.proof == _WPT) else None
+        )
 
     def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
         """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
         token = None
         try:
+            shown = proof.presented(facts.proof_fields) if facts.proof_fields else None
             token = _bearer(facts)
             if token is None:
+                if shown is not None:
+                    raise ProofRejected(Reason.PROOF_FIELDS, "a proof without the access token it belongs to")
                 if facts.public:
                     return Admitted(None)
                 raise TokenRejected(Reason.NO_CREDENTIAL, "no bearer token in the Authorization field")
-            principal = yield from self._verifier.verify(token, now)
+            principal = yield from self._verifier.verify(token, now, with_proof=shown is not None)
+            proved = None
+            if shown is not None:
+                proved = yield from proof.verify(
+                    self._verifier,
+                    shown,
+                    method=facts.method,
+                    raw_path=facts.raw_path,
+                    access_token=token,
+                    principal=principal,
+                    now=now,
+                )
             try:
                 rule = self.check_route(facts, principal)
             except Forbidden as why:
                 return self.forbidden(why, caller=principal.issuer)
+            check_bound(rule, principal)
+            if proved is not None:
+                yield from self._use_proof_once(principal, proved, now)
             if rule is not None and rule.replay == _ONCE:
                 yield from self._use_once(principal, now)
         except TokenRejected as why:
@@ -140,23 +175,35 @@ class Inbound:
 
     def _use_once(self, principal: Principal, now: float) -> Generator[Effect, Answer, None]:
         """Last of all checks, so that no token is used up by a request that is refused anyway."""
+        jti = principal.claims["jti"]
+        if not (yield from self._is_first_use(principal, jti, principal.expires_at, now)):
+            rejected = TokenRejected(
+                Reason.REPLAYED, "the token was used before, and this route takes it once"
+            )
+            raise _of_issuer(principal, rejected)
+
+    def _use_proof_once(
+        self, principal: Principal, proved: Wpt, now: float
+    ) -> Generator[Effect, Answer, None]:
+        """Also last: a proof is for one request, and its id is its sender's (standards (b))."""
+        # the prefix keeps the ids of the two kinds of token apart
+        if not (yield from self._is_first_use(principal, f"wpt {proved.token_id}", proved.expires_at, now)):
+            raise _of_issuer(principal, ProofRejected(Reason.REPLAYED, "the WPT was used before"))
+
+    def _is_first_use(
+        self, principal: Principal, jti: str, expires_at: int, now: float
+    ) -> Generator[Effect, Answer, bool]:
         # until it has expired for the clock of every replica
         leeway = self._verifier.trust.issuers[principal.issuer].leeway
-        seconds = principal.expires_at + leeway - now + _SKEW
-        jti = principal.claims["jti"]
-        first = (yield UseOnce(issuer=principal.issuer, jti=jti, seconds=seconds)).result
+        seconds = expires_at + leeway - now + _SKEW
+        first: bool | None = (yield UseOnce(issuer=principal.issuer, jti=jti, seconds=seconds)).result
         if first is None:
             raise Unavailable(
                 Reason.REPLAY_STORE_UNAVAILABLE,
                 principal.issuer,
                 "nobody can tell whether the token was used before: the replay store does not answer",
             )
-        if not first:
-            rejected = TokenRejected(
-                Reason.REPLAYED, "the token was used before, and this route takes it once"
-            )
-            rejected.claimed_issuer = principal.issuer
-            raise rejected
+        return first
 
     def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
         """The 403 for a caller that is known; `insufficient_scope` where a scope is what is missing."""
@@ -167,6 +214,8 @@ class Inbound:
         return _refusal(403, headers, why.reason, why.detail, claimed_issuer=caller)
 
     def _refusal_of_token(self, why: TokenRejected) -> Refusal:
+        if isinstance(why, ProofRejected):
+            return _refusal(400, [], why.reason, why.detail, claimed_issuer=why.claimed_issuer)
         challenge = f'Bearer realm="{self._realm}"'
         status = 401
         if why.reason in _MALFORMED:
@@ -192,9 +241,7 @@ class Inbound:
         Raises:
             Forbidden: no rule, or a scope is missing.
         """
-        routes = self._routes
-        if routes.trust is not self._verifier.trust:
-            routes = self._routes = _Routes(self._verifier.trust, _tables(self._verifier.trust))
+        routes = self._current_routes()
         # An alias without rules of its own is no way around the rules of the other names.
         if not routes.tables or facts.public:
             return None
@@ -215,6 +262,28 @@ class Inbound:
                 scope=" ".join(sorted(rule.scopes)),
             )
         return rule
+
+    def _current_routes(self) -> _Routes:
+        routes = self._routes
+        if routes.trust is not self._verifier.trust:
+            routes = self._routes = _Routes.of(self._verifier.trust)
+        return routes
+
+
+def check_bound(rule: RouteRule | None, principal: Principal) -> None:
+    """Refuse a plain bearer token on a route that wants proof; a bound one has been proved by now.
+
+    Raises:
+        TokenRejected: `PROOF_MISSING`.
+    """
+    if rule is not None and rule.proof == _WPT and "cnf" not in principal.claims:
+        rejected = TokenRejected(Reason.PROOF_MISSING, f"{rule.path} wants a bound token with its proof")
+        raise _of_issuer(principal, rejected)
+
+
+def _of_issuer(principal: Principal, rejected: TokenRejected) -> TokenRejected:
+    rejected.claimed_issuer = principal.issuer
+    return rejected
 
 
 def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:

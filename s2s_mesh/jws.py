@@ -19,6 +19,7 @@ from .strict_json import NotStrictJSON, decode_object
 MAX_TOKEN = 8192  # which also keeps every payload below the 6 KiB of standards (a)2 step 4
 MAX_HEADER = 2048
 _HEADER_MEMBERS = {"alg", "kid", "typ"}
+_HEADER_MEMBERS_WITHOUT_KID = {"alg", "typ"}
 _KID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,200}", re.ASCII)
 _VALUES = (string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_").encode()
 # to the standard alphabet; every foreign octet becomes "!", which that alphabet has not
@@ -37,7 +38,7 @@ class Header(NamedTuple):
 
     Attributes:
         alg: as written, case-sensitive.
-        kid: characters and length checked, content foreign.
+        kid: characters and length checked, content foreign; "" in kinds of token that have none.
         typ: as a media type: lower case, without `application/` (RFC 7515 section 4.1.9).
     """
 
@@ -83,8 +84,12 @@ def b64url_decode(segment: bytes) -> bytes:
         raise ValueError("not canonical base64url") from None
 
 
-def decode(token: bytes) -> DecodedJWS:
+def decode(token: bytes, with_kid: bool = True) -> DecodedJWS:
     """Take a compact JWS apart, strictly.
+
+    Args:
+        token: all of it.
+        with_kid: whether this kind of token names its key in `kid`; where not, it must have none.
 
     Raises:
         TokenRejected: naming the first thing that is wrong with its form.
@@ -95,7 +100,7 @@ def decode(token: bytes) -> DecodedJWS:
     header_part, _, payload_part = signing_input.partition(b".")
     if not (header_part and payload_part and signature_part) or b"." in payload_part:
         raise TokenRejected(Reason.NOT_A_COMPACT_JWS, "expected three non-empty parts between two dots")
-    header = parse_header(header_part)
+    header = parse_header(header_part, with_kid)
     try:
         payload = b64url_decode(payload_part)
         signature = b64url_decode(signature_part)
@@ -109,7 +114,7 @@ def decode(token: bytes) -> DecodedJWS:
 
 
 @functools.lru_cache(maxsize=1024)
-def parse_header(segment: bytes) -> Header:
+def parse_header(segment: bytes, with_kid: bool = True) -> Header:
     """Parse a header segment; a caller sends the same one with every token, so the last 1024 are kept.
 
     Raises:
@@ -125,12 +130,13 @@ def parse_header(segment: bytes) -> Header:
         members = decode_object(raw)
     except NotStrictJSON as why:
         raise TokenRejected(Reason.BAD_JSON, f"header: {why}") from None
-    if not members.keys() <= _HEADER_MEMBERS:
-        raise TokenRejected(Reason.HEADER_MEMBER, "only alg, kid and typ are allowed")
-    alg, kid, typ = members.get("alg"), members.get("kid"), members.get("typ")
+    if not members.keys() <= (_HEADER_MEMBERS if with_kid else _HEADER_MEMBERS_WITHOUT_KID):
+        allowed = "alg, kid and typ" if with_kid else "alg and typ"
+        raise TokenRejected(Reason.HEADER_MEMBER, f"only {allowed} are allowed")
+    alg, kid, typ = members.get("alg"), members.get("kid", None if with_kid else ""), members.get("typ")
     if not isinstance(alg, str):
         raise TokenRejected(Reason.BAD_ALGORITHM, "alg is missing or not a string")
-    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+    if not isinstance(kid, str) or (with_kid and not _KID.fullmatch(kid)):
         raise TokenRejected(Reason.BAD_KID, "kid is missing, too long, or has characters no key id has")
     if not isinstance(typ, str) or not typ.isascii():
         raise TokenRejected(Reason.BAD_TYPE, "typ is missing or not a media type")

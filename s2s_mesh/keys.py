@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jwcrypto import jwk as jwcrypto_jwk
 
 from .errors import ConfigError, JWKSInvalid
-from .jws import b64url_decode, is_kid
+from .jws import b64url_decode, b64url_encode, is_kid
 from .strict_json import encode
 
 # RFC 7517 section 8.1.1, class "Private", and RFC 9964
@@ -194,6 +194,11 @@ class SigningKey:
         """The raw JWS signature over `signing_input`."""
         self.prepare()
         return _ALGORITHMS[self.alg].implementation.sign(signing_input, self._key)
+
+    def sign_compact(self, header: bytes, claims: Mapping[str, Any]) -> str:
+        """A whole compact JWS (RFC 7515 section 7.1); `header` is its first segment, already encoded."""
+        signing_input = header + b"." + b64url_encode(encode(claims))
+        return (signing_input + b"." + b64url_encode(self.sign(signing_input))).decode("ascii")
 
     def __repr__(self) -> str:
         return f"SigningKey(kid={self.kid!r}, alg={self.alg!r})"

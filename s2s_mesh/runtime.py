@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-from . import deny_list
+from . import deny_list, wpt
 from .deny_keeper import POLL_SECONDS, DenyListKeeper, deny_list_keeper
 from .effects import Effect, LoadDenyList, UseOnce
 from .errors import ConfigError, KeyStoreError, StoreReason
+from .identity import ServiceId
 from .inbound import Inbound
 from .jitter import between
 from .jwks_client import JWKSClient
 from .jwks_shared import shared_jwks
 from .keyring import KeyRing
 from .manager import key_manager
+from .prover import Prover
 from .resolver import KeyResolver
 from .settings import Settings
 from .signer import Signer, TokenKind
 from .store import KeyStore
 from .store.replay import ReplayStore
+from .target_uri import TargetURI
 from .threads import far_from_threading
 from .trust import TrustConfig
 from .trust_file import TrustFile
@@ -36,6 +40,15 @@ log = logging.getLogger("s2s_mesh")
 _TICK = 1.0  # seconds between two looks at the trust file and at what is due
 _REPLAY_WORKERS = 8
 _FIRST_RETRY = 0.5  # seconds; doubles up to the poll interval
+
+
+class ProvenRequest(NamedTuple):
+    """The tokens that one request carries, and the thumbprint of the key that the first is bound to."""
+
+    access_token: str
+    wit: str
+    wpt: str
+    thumbprint: str
 
 
 class Runtime:
@@ -80,6 +93,7 @@ class Runtime:
         self._open_replays_for(trust)
         self.inbound = Inbound(self.verifier, realm=settings.issuer)
         self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
+        self._prover = Prover(self.signer)
         self.manager = (
             None
             if store is None
@@ -216,7 +230,9 @@ class Runtime:
             return None
 
     def _open_replays_for(self, trust: TrustConfig) -> None:
-        if self._replays is None and any(rule.replay == "once" for rule in trust.routes):
+        if self._replays is None and any(
+            rule.replay == "once" or rule.proof == "wpt" for rule in trust.routes
+        ):
             self._replays = self._settings.open_replays()
 
     # -- signing ---------------------------------------------------------------------------------------
@@ -253,11 +269,54 @@ class Runtime:
             token = self.signer.cached(ring, audience, scopes, now)
             return token or self._mint(ring, audience, scopes, now)
 
+    def prove(
+        self,
+        audience: ServiceId,
+        scopes: frozenset[str] | None,
+        method: str,
+        raw_path: bytes,
+        *,
+        once: bool = False,
+    ) -> ProvenRequest:
+        """What one request to `audience` carries; may wait for the ring.
+
+        Args:
+            audience: the service to call; its origin, and not the address at hand, is what is proved.
+            scopes: what to ask for; None for all that is granted.
+            method, raw_path: of the request, as sent, the path without its query.
+            once: a new access token that is handed out to nobody else.
+
+        Raises:
+            KeyStoreError: there is no key to sign with.
+            ConfigError: no receiver lets this path in.
+        """
+        try:
+            uri = TargetURI.of(audience.origin, raw_path)
+        except ValueError as why:
+            raise ConfigError(f"a request to {audience} cannot be proved: {why}") from None
+        ring = self.load_ring()
+        with self._mint_lock, self._explained():
+            now = self._clock()
+            held = self._prover.current(ring, now)
+            jkt = held.key.kid
+            token = None if once else self.signer.cached(ring, audience, scopes, now, jkt)
+            if token is None:
+                kind = TokenKind.SERVICE
+                token = self.signer.mint(ring, kind, audience, scopes, now, keep=not once, thumbprint=jkt)
+        binding = wpt.Binding(method=method, uri=uri, wit=held.wit.encode(), access_token=token.encode())
+        return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), jkt)
+
     def _mint(
         self, ring: KeyRing, audience: str, scopes: frozenset[str] | None, now: float, *, keep: bool = True
     ) -> str:
-        try:
+        with self._explained():
             return self.signer.mint(ring, TokenKind.SERVICE, audience, scopes, now, keep=keep)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Let an error about a missing key say what the store said."""
+        try:
+            yield
         except KeyStoreError as failed:
             error = self.manager.last_error if self.manager is not None else None
             if failed.reason is StoreReason.NO_SIGNING_KEY and error is not None:

@@ -23,6 +23,7 @@ from .clock import now
 from .drivers import drive, drive_async
 from .errors import KeyStoreError
 from .httpx_auth import MeshAuth
+from .httpx_transport import transport as mesh_transport
 from .identity import Principal, ServiceId
 from .rotation import RotationSchedule
 from .runtime import Runtime
@@ -238,6 +239,9 @@ class Service:
             once=once,
             allow_plain_http=allow_plain_http,
         )
+
+    # defined where it belongs; here it is a method
+    transport = mesh_transport
 
     # -- verifying -------------------------------------------------------------------------------------
 

@@ -96,8 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not isinstance(self.key_store, str):
             raise ConfigError(
-                'a [[route]] of this service has replay = "once", which needs a key store that is named by '
-                "its URL: redis:// or one of its relatives"
+                'a [[route]] of this service has replay = "once" or proof = "wpt", which needs a key store '
+                "that is named by its URL: redis:// or one of its relatives"
             )
         with _named("key_store", "S2S_MESH_KEY_STORE, else REDIS_URL"):
             return open_replay_store(self.key_store, audience=self.issuer)

@@ -6,8 +6,9 @@ token make it once; `cached` needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,7 @@ class TokenKind(str, Enum):
     """The kinds of token we mint; the value is the `typ` (RFC 8725 section 3.11)."""
 
     SERVICE = "at+jwt"
+    IDENTITY = "wit+jwt"
 
     # Enum hashes in Python, which is half the price of handing a kept token out
     __hash__ = str.__hash__
@@ -64,12 +66,19 @@ class Signer:
         self.life = life
         self._min_key_age = min_key_age
         self._signing: _Signing | None = None
-        self._tokens: dict[tuple[str, frozenset[str] | None], _Minted] = {}
+        self._tokens: dict[tuple[str, frozenset[str] | None, str | None], _Minted] = {}
         self._headers: dict[tuple[TokenKind, str], bytes] = {}
 
-    def cached(self, ring: KeyRing, audience: str, scopes: frozenset[str] | None, now: float) -> str | None:
+    def cached(
+        self,
+        ring: KeyRing,
+        audience: str,
+        scopes: frozenset[str] | None,
+        now: float,
+        thumbprint: str | None = None,
+    ) -> str | None:
         """A service token minted before, by the key that signs now, and not due for renewal; or None."""
-        minted = self._tokens.get((audience, scopes))
+        minted = self._tokens.get((audience, scopes, thumbprint))
         if minted is None or not minted.since <= now < minted.renew_at:
             return None
         signing = self._signing
@@ -86,6 +95,7 @@ class Signer:
         now: float,
         *,
         keep: bool = True,
+        thumbprint: str | None = None,
     ) -> str:
         """Make a new token.
 
@@ -96,27 +106,51 @@ class Signer:
             scopes: what to ask for, or None for all that is granted.
             now: Unix seconds.
             keep: whether `cached` may hand it out again.
+            thumbprint: of the key to bind it to, or None for a plain bearer token.
 
         Raises:
             KeyStoreError: `NO_SIGNING_KEY`, no key of the ring may sign now.
         """
         signing = self._refresh_signing(ring, now)
         key = signing.key
-        members = claims_.build(issuer=self.issuer, audience=audience, scopes=scopes, now=now, life=self.life)
-        signing_input = self._header(kind, key) + b"." + b64url_encode(encode(members))
-        token = (signing_input + b"." + b64url_encode(key.sign(signing_input))).decode("ascii")
+        members = claims_.build(
+            issuer=self.issuer,
+            audience=audience,
+            scopes=scopes,
+            now=now,
+            life=self.life,
+            thumbprint=thumbprint,
+        )
+        token = key.sign_compact(self._header(kind, key), members)
         if keep:
             share = between(_RENEW_FROM, _RENEW_TO)
             if len(self._tokens) >= _MAX_CACHED:
                 self._tokens.clear()
-            self._tokens[(audience, scopes)] = _Minted(
+            self._tokens[(audience, scopes, thumbprint)] = _Minted(
                 token, key.kid, now, members["iat"] + share * self.life
             )
         return token
 
-    def forget(self, audience: str, scopes: Collection[str] | None) -> None:
+    def mint_identity(self, ring: KeyRing, claims: Mapping[str, Any], now: float) -> tuple[str, str]:
+        """A Workload Identity Token of these claims (`wit.build`), and the kid of the key that signed it.
+
+        Raises:
+            KeyStoreError: as `mint`.
+        """
+        key = self._refresh_signing(ring, now).key
+        return key.sign_compact(self._header(TokenKind.IDENTITY, key), claims), key.kid
+
+    def signing_kid(self, ring: KeyRing, now: float) -> str:
+        """The key that signs now.
+
+        Raises:
+            KeyStoreError: as `mint`.
+        """
+        return self._refresh_signing(ring, now).key.kid
+
+    def forget(self, audience: str, scopes: Collection[str] | None, thumbprint: str | None = None) -> None:
         """Do not hand this token out again: a receiver has just refused it."""
-        self._tokens.pop((audience, None if scopes is None else frozenset(scopes)), None)
+        self._tokens.pop((audience, None if scopes is None else frozenset(scopes), thumbprint), None)
 
     def _refresh_signing(self, ring: KeyRing, now: float) -> _Signing:
         min_key_age = self._min_key_age()
@@ -146,5 +180,7 @@ class Signer:
         header = self._headers.get((kind, key.kid))
         if header is None:
             header = b64url_encode(encode({"alg": key.alg, "kid": key.kid, "typ": kind.value}))
-            self._headers = {(kind, key.kid): header}
+            # those of keys that no longer sign are dropped
+            kept = {known: value for known, value in self._headers.items() if known[1] == key.kid}
+            self._headers = {**kept, (kind, key.kid): header}
         return header

@@ -103,7 +103,7 @@ class RouteRule(msgspec.Struct, frozen=True, kw_only=True):
         methods: upper-case HTTP methods; GET includes HEAD.
         scopes: all of them are needed.
         user: "none" in this version.
-        proof: "bearer" in this version.
+        proof: "bearer", or "wpt": a token that is bound to a key, with proof of that key for each request.
         replay: "allow", or "once": a token is accepted by one request only.
     """
 

@@ -175,10 +175,11 @@ class RouteRow(Table, frozen=True, kw_only=True):
     proof: Annotated[
         str,
         _member(
-            values.only("bearer", "wpt"),
-            "bearer",
-            "Which proof of possession the route wants; this version enforces bearer.",
-            enum=["bearer"],
+            values.choice("bearer", "wpt"),
+            "wpt",
+            "Which proof of possession the route wants; wpt is a proof for each request (profile wpt-02) and "
+            "needs a key store that replicas share.",
+            enum=["bearer", "wpt"],
         ),
     ] = "bearer"
     replay: Annotated[

@@ -11,7 +11,7 @@ from collections.abc import Collection, Generator
 
 import msgspec
 
-from . import jws
+from . import jws, wit
 from .claims import Claims, validate
 from .deny_list import EMPTY, DenyList
 from .effects import Answer, Effect, FetchJWKS, LoadDenyList
@@ -81,8 +81,14 @@ class Verifier:
             return entry.principal
         return None
 
-    def verify(self, token: bytes, now: float) -> VerifyFlow:
+    def verify(self, token: bytes, now: float, *, with_proof: bool = False) -> VerifyFlow:
         """Verify a token; yields `FetchJWKS` and `LoadDenyList`.
+
+        Args:
+            token: as it stands behind `Bearer`.
+            now: Unix seconds.
+            with_proof: also accept a token that is bound to a key; the caller then verifies the proof that
+                came along (`proof.py`). Such a token is never remembered, so nobody finds it as verified.
 
         Raises:
             TokenRejected: the token is refused; `reason` says why.
@@ -95,18 +101,8 @@ class Verifier:
         if known is None:
             raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not an issuer that the trust file lists")
         try:
-            claims, pair = self._check(decoded, known, trust, now)
-            issuer, kid = known.issuer, decoded.header.kid
-            key = self._resolver.key(issuer, kid, now) or (yield from self._fetch_key(issuer, kid))
-            if key.alg != decoded.header.alg:
-                raise TokenRejected(
-                    Reason.KEY_MISMATCH, f"alg {decoded.header.alg} but the key is for {key.alg}"
-                )
-            if not key.verify(decoded.signing_input, decoded.signature):
-                raise TokenRejected(Reason.BAD_SIGNATURE, f"the signature is not that of key {key.kid}")
-            deny = self.deny
-            if deny is None or deny.rules:
-                deny = yield from self._check_denied(claims, key, now)
+            claims, pair = self._check(decoded, known, trust, now, with_proof=with_proof)
+            key, deny = yield from self._authenticate(decoded, known.issuer, claims.token_id, now)
         except TokenRejected as rejected:
             rejected.claimed_issuer = known.issuer
             raise
@@ -119,29 +115,65 @@ class Verifier:
             expires_at=claims.expires_at,
             claims=freeze(decoded.claims),
         )
-        if self._cache.size:
+        if self._cache.size and claims.thumbprint is None:
             until = claims.expires_at + known.leeway
             self._cache.put(token, _Verified(principal, key, trust, deny, claims.not_before, until))
         return principal
 
+    def verify_wit(self, token: bytes, issuer: str, now: float) -> Generator[Effect, Answer, wit.ProofKey]:
+        """Verify a Workload Identity Token as `verify` does a service token; the key that it names.
+
+        Args:
+            token: the field's value.
+            issuer: of the access token beside it, which was verified; no other is looked for.
+            now: Unix seconds.
+
+        Raises:
+            TokenRejected: the WIT is refused.
+            Unavailable: as `verify`.
+        """
+        decoded = jws.decode(token)
+        known = self.trust.issuers.get(issuer)
+        if known is None:
+            raise TokenRejected(Reason.UNKNOWN_ISSUER, "the trust file has just ceased to list this issuer")
+        _check_header(decoded.header, known, {wit.TYPE})
+        claims = wit.validate(decoded.claims, known, now)
+        yield from self._authenticate(decoded, issuer, claims.token_id, now)
+        return claims.proof_key
+
     def _check(
-        self, decoded: jws.DecodedJWS, known: IssuerTrust, trust: TrustConfig, now: float
+        self,
+        decoded: jws.DecodedJWS,
+        known: IssuerTrust,
+        trust: TrustConfig,
+        now: float,
+        *,
+        with_proof: bool,
     ) -> tuple[Claims, TrustedPair]:
-        header = decoded.header
-        if header.alg not in known.algorithms:
-            raise TokenRejected(
-                Reason.BAD_ALGORITHM, f"expected one of {', '.join(sorted(known.algorithms))}"
-            )
-        if header.typ not in known.types:
-            raise TokenRejected(Reason.BAD_TYPE, f"expected typ {' or '.join(sorted(known.types))}")
-        claims = validate(decoded.claims, known, self.audiences, now)
+        _check_header(decoded.header, known, known.types)
+        claims = validate(decoded.claims, known, self.audiences, now, with_proof=with_proof)
         pair = trust.pairs.get((known.issuer, claims.audience))
         if pair is None:
             raise TokenRejected(Reason.PAIR_NOT_GRANTED, f"no [[allow]] row for {claims.audience}")
         return claims, pair
 
+    def _authenticate(
+        self, decoded: jws.DecodedJWS, issuer: str, jti: str, now: float
+    ) -> Generator[Effect, Answer, tuple[VerificationKey, DenyList]]:
+        """Key, signature, deny list: after this, and not before, the claims are the issuer's."""
+        kid = decoded.header.kid
+        key = self._resolver.key(issuer, kid, now) or (yield from self._fetch_key(issuer, kid))
+        if key.alg != decoded.header.alg:
+            raise TokenRejected(Reason.KEY_MISMATCH, f"alg {decoded.header.alg} but the key is for {key.alg}")
+        if not key.verify(decoded.signing_input, decoded.signature):
+            raise TokenRejected(Reason.BAD_SIGNATURE, f"the signature is not that of key {key.kid}")
+        deny = self.deny
+        if deny is None or deny.rules:
+            deny = yield from self._check_denied(issuer, jti, key, now)
+        return key, deny
+
     def _check_denied(
-        self, claims: Claims, key: VerificationKey, now: float
+        self, issuer: str, jti: str, key: VerificationKey, now: float
     ) -> Generator[Effect, Answer, DenyList]:
         """After the signature, so that nobody can ask the list questions."""
         deny = self.deny
@@ -150,9 +182,9 @@ class Verifier:
             deny = self.deny
         if deny is None:
             raise Unavailable(
-                Reason.DENY_LIST_UNAVAILABLE, claims.subject, "the deny list is not read yet", retry_after=1
+                Reason.DENY_LIST_UNAVAILABLE, issuer, "the deny list is not read yet", retry_after=1
             )
-        rule = deny.find(now, issuer=claims.subject, kid=key.kid, jti=claims.token_id)
+        rule = deny.find(now, issuer=issuer, kid=key.kid, jti=jti)
         if rule is not None:
             raise TokenRejected(Reason.DENIED, f"deny rule {rule.id}: {rule.why}")
         return deny
@@ -169,3 +201,10 @@ class Verifier:
         raise JWKSUnavailable(
             issuer, self._resolver.last_error(issuer) or "its keys have not been fetched yet"
         )
+
+
+def _check_header(header: jws.Header, known: IssuerTrust, types: Collection[str]) -> None:
+    if header.alg not in known.algorithms:
+        raise TokenRejected(Reason.BAD_ALGORITHM, f"expected one of {', '.join(sorted(known.algorithms))}")
+    if header.typ not in types:
+        raise TokenRejected(Reason.BAD_TYPE, f"expected typ {' or '.join(sorted(types))}")

@@ -24,6 +24,9 @@ FLOORS: list[list[str]] = [
         "jwks",
         "claims",
         "routes",
+        "target_uri",
+        "wit",
+        "wpt",
         "trust_report",
         "trust_values",
         "trust_format",
@@ -32,7 +35,7 @@ FLOORS: list[list[str]] = [
         "trust",
     ],
     ["rotation", "keyrecord", "keyring", "resolver", "shared_sets", "verified_cache", "deny_list"],
-    ["signer", "verifier", "inbound", "explain", "wellknown"],
+    ["signer", "prover", "verifier", "proof", "inbound", "explain", "wellknown"],
     [
         "threads",
         "clock",
@@ -63,6 +66,7 @@ FLOORS: list[list[str]] = [
     [
         "runtime",
         "httpx_auth",
+        "httpx_transport",
         "asgi",
         "service",
         "testing",

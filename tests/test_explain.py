@@ -58,6 +58,9 @@ NOT_OF_TOKENS = {
     Reason.DENY_LIST_UNAVAILABLE,
     Reason.REPLAYED,
     Reason.REPLAY_STORE_UNAVAILABLE,
+    Reason.PROOF_FIELDS,
+    Reason.BAD_WIT,
+    Reason.BAD_WPT,
 }
 
 

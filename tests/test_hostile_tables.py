@@ -14,6 +14,7 @@ from . import (  # noqa: F401 - importing a table counts its rows
     test_inbound,
     test_jws,
     test_once,
+    test_proof,
 )
 
 # Reasons whose rows come with the work they belong to: by name, and what that is about.

@@ -82,7 +82,7 @@ def route(**members: object) -> dict[str, object]:
         },
         {"route": [route(methods=["put"])]},
         {"route": [route(user="proven")]},
-        {"route": [route(proof="wpt")]},
+        {"route": [route(proof="dpop")]},
         {"route": [route(replay="twice")]},
     ],
 )

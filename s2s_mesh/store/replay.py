@@ -53,8 +53,8 @@ def open_replay_store(url: str, *, audience: str) -> ReplayStore:
         return MemoryReplays()
     if scheme not in REDIS_SCHEMES:
         raise ConfigError(
-            f'replay = "once" needs a key store that every replica can ask in an instant: redis:// or one of '
-            f"its relatives (memory:// for a service that runs as one process), not {scheme}://"
+            'replay = "once" and proof = "wpt" need a key store that every replica can ask in an instant: '
+            f"redis:// or one of its relatives (memory:// for a service that runs as one process), not {scheme}://"
         )
     return RedisReplays(RedisAddress.parse(url), audience=audience)
 

@@ -1,0 +1,213 @@
+"""Outbound with proof: an httpx transport that adds a proof's fields to each hop that goes to its audience.
+
+httpx follows redirects above transports and below auth flows, so a transport sees, and judges, every hop. The
+fields go on a copy of the request: what httpx carries over to a redirect never has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from typing import Protocol
+
+import httpx
+
+from .claims import check_scopes
+from .errors import ConfigError
+from .httpx_auth import destinations, is_invalid_token
+from .identity import ServiceId
+from .runtime import ProvenRequest, Runtime
+from .settings import Settings
+
+_FIELDS = ("authorization", "workload-identity-token", "workload-proof-token")
+_STARTED = "s2s_mesh.started"  # marks a request whose first hop went to the audience
+
+HopFlow = Generator[httpx.Request, httpx.Response, None]
+
+
+class Caller(Protocol):
+    """What `MeshTransport` needs of a `Service`."""
+
+    @property
+    def settings(self) -> Settings:
+        """Its configuration."""
+
+    def load(self) -> None:
+        """Make sure that a ring is in memory; may block."""
+
+    async def load_async(self) -> None:
+        """The same, off the event loop."""
+
+    def running(self) -> Runtime:
+        """The living parts in this process, started if need be."""
+
+
+class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Proves requests to one audience, for routes with `proof = "wpt"` (draft-ietf-wimse-wpt-02).
+
+    For `httpx.Client(transport=...)` and `httpx.AsyncClient(transport=...)`. Each request carries an access
+    token that is bound to this process's proof key, the WIT that names the key, and a proof made for this
+    request alone. Hops to other origins, such as redirects, carry none of the three.
+
+    Args:
+        service: has the keys; a `Service`.
+        audience: the service that is called.
+        origins, scopes, once, allow_plain_http: as for `MeshAuth`.
+        inner: sends; None for httpx's own transport with its defaults.
+
+    Raises:
+        ConfigError: an origin is not a URL, or is plain http without leave.
+    """
+
+    def __init__(
+        self,
+        service: Caller,
+        audience: ServiceId,
+        *,
+        origins: Collection[str] | None = None,
+        scopes: Collection[str] | None = None,
+        once: bool = False,
+        allow_plain_http: bool = False,
+        inner: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._service = service
+        self._audience = audience
+        self._scopes = None if scopes is None else check_scopes(scopes)
+        self._once = once
+        self._destinations = destinations(audience, origins, allow_plain_http=allow_plain_http)
+        self._inner = inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one hop.
+
+        Raises:
+            ConfigError: the first hop does not go to the audience, or its path is one that no receiver lets
+                in; nothing was sent.
+            KeyStoreError: there is no key to sign with.
+        """
+        if self._inner is None:
+            self._inner = httpx.HTTPTransport()
+        if not isinstance(self._inner, httpx.BaseTransport):
+            raise ConfigError("the inner transport is for httpx.AsyncClient only")
+        if self._goes_to_audience(request):
+            self._service.load()
+        flow = self._flow(request)
+        outgoing = next(flow)
+        while True:
+            response = self._inner.handle_request(outgoing)
+            try:
+                outgoing = flow.send(response)
+            except StopIteration:
+                return response
+            response.close()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """`handle_request` on the event loop."""
+        if self._inner is None:
+            self._inner = httpx.AsyncHTTPTransport()
+        if not isinstance(self._inner, httpx.AsyncBaseTransport):
+            raise ConfigError("the inner transport is for httpx.Client only")
+        if self._goes_to_audience(request):
+            await self._service.load_async()
+        flow = self._flow(request)
+        outgoing = next(flow)
+        while True:
+            response = await self._inner.handle_async_request(outgoing)
+            try:
+                outgoing = flow.send(response)
+            except StopIteration:
+                return response
+            await response.aclose()
+
+    def close(self) -> None:
+        """Close the inner transport."""
+        if isinstance(self._inner, httpx.BaseTransport):
+            self._inner.close()
+
+    async def aclose(self) -> None:
+        """`close` on the event loop."""
+        if isinstance(self._inner, httpx.AsyncBaseTransport):
+            await self._inner.aclose()
+
+    def _goes_to_audience(self, request: httpx.Request) -> bool:
+        """Whether this hop is for the audience; one that leaves it after a redirect goes bare.
+
+        Raises:
+            ConfigError: it is the first hop, and for somebody else.
+        """
+        if any(destination.holds(request.url) for destination in self._destinations):
+            request.extensions[_STARTED] = True  # httpx hands the extensions on to the redirected request
+            return True
+        if _STARTED not in request.extensions:
+            shown = request.url.copy_with(userinfo=b"", query=None)
+            raise ConfigError(
+                f"this transport is for {self._audience}, not for {shown}. Use service.transport() of the "
+                "other audience, or name it in origins"
+            )
+        return False
+
+    def _flow(self, request: httpx.Request) -> HopFlow:
+        """The requests to send; on 401 `invalid_token` once more, where the body can be sent again."""
+        if not self._goes_to_audience(request):
+            yield _copy(request, {})
+            return
+        proven = self._prove(request)
+        response = yield _copy(request, _fields(proven))
+        if is_invalid_token(response) and isinstance(request.stream, httpx.ByteStream):
+            signer = self._service.running().signer
+            signer.forget(self._audience, self._scopes, proven.thumbprint)
+            yield _copy(request, _fields(self._prove(request)))
+
+    def _prove(self, request: httpx.Request) -> ProvenRequest:
+        path = request.url.raw_path.partition(b"?")[0]
+        runtime = self._service.running()
+        return runtime.prove(self._audience, self._scopes, request.method, path, once=self._once)
+
+
+def transport(
+    service: Caller,
+    audience: str,
+    *,
+    proof: str = "wpt",
+    origins: Collection[str] | None = None,
+    scopes: Collection[str] | None = None,
+    once: bool = False,
+    allow_plain_http: bool = False,
+    inner: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+) -> MeshTransport:
+    """A transport for `httpx.Client` and `httpx.AsyncClient` that proves each request; see `MeshTransport`.
+
+    Args:
+        service: itself, where this is a method of `Service`.
+        audience: the service to call.
+        proof: "wpt", the one proof of this version (profile `wpt-02`).
+        origins, scopes, once, allow_plain_http, inner: see `MeshTransport`.
+
+    Raises:
+        ConfigError: another proof, or a bad argument.
+    """
+    if proof != "wpt":
+        raise ConfigError(f"proof is {proof!r}; expected 'wpt'; service.auth() sends plain bearer tokens")
+    return MeshTransport(
+        service,
+        service.settings.check_audience(audience),
+        origins=origins,
+        scopes=scopes,
+        once=once,
+        allow_plain_http=allow_plain_http,
+        inner=inner,
+    )
+
+
+def _fields(proven: ProvenRequest) -> dict[str, str]:
+    return dict(zip(_FIELDS, (f"Bearer {proven.access_token}", proven.wit, proven.wpt), strict=True))
+
+
+def _copy(request: httpx.Request, fields: dict[str, str]) -> httpx.Request:
+    """The same request with these fields and no other values of theirs; without any, bare of all three."""
+    headers = httpx.Headers(request.headers)
+    for name in _FIELDS[0 if fields else 1 :]:
+        headers.pop(name, None)
+    headers.update(fields)
+    return httpx.Request(
+        request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions
+    )
