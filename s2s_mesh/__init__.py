@@ -20,6 +20,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .asgi import require
     from .httpx_auth import MeshAuth
+    from .httpx_transport import MeshTransport
     from .identity import EndUser, Principal, ServiceId
     from .rotation import RotationSchedule
     from .service import Service
@@ -34,6 +35,7 @@ __all__ = [
     "KeyStoreError",
     "MeshAuth",
     "MeshError",
+    "MeshTransport",
     "Principal",
     "Reason",
     "RotationSchedule",
@@ -51,6 +53,7 @@ __all__ = [
 _HOMES = {
     "EndUser": "identity",
     "MeshAuth": "httpx_auth",
+    "MeshTransport": "httpx_transport",
     "Principal": "identity",
     "RotationSchedule": "rotation",
     "Service": "service",

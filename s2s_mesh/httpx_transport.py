@@ -19,7 +19,8 @@ from .runtime import ProvenRequest, Runtime
 from .settings import Settings
 
 _FIELDS = ("authorization", "workload-identity-token", "workload-proof-token")
-_STARTED = "s2s_mesh.started"  # marks a request whose first hop went to the audience
+# marks in a request's extensions, which httpx hands on to the redirected one, where its hops have been
+_STARTED, _LEFT = "s2s_mesh.started", "s2s_mesh.left"
 
 HopFlow = Generator[httpx.Request, httpx.Response, None]
 
@@ -46,7 +47,8 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     For `httpx.Client(transport=...)` and `httpx.AsyncClient(transport=...)`. Each request carries an access
     token that is bound to this process's proof key, the WIT that names the key, and a proof made for this
-    request alone. Hops to other origins, such as redirects, carry none of the three.
+    request alone. A redirect to another origin carries none of the three, and nor does what that origin
+    redirects back: nobody else chooses what this service signs for.
 
     Args:
         service: has the keys; a `Service`.
@@ -129,13 +131,15 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             await self._inner.aclose()
 
     def _goes_to_audience(self, request: httpx.Request) -> bool:
-        """Whether this hop is for the audience; one that leaves it after a redirect goes bare.
+        """Whether this hop is for the audience, as all hops before it; any other goes bare.
 
         Raises:
             ConfigError: it is the first hop, and for somebody else.
         """
+        if _LEFT in request.extensions:
+            return False
         if any(destination.holds(request.url) for destination in self._destinations):
-            request.extensions[_STARTED] = True  # httpx hands the extensions on to the redirected request
+            request.extensions[_STARTED] = True
             return True
         if _STARTED not in request.extensions:
             shown = request.url.copy_with(userinfo=b"", query=None)
@@ -143,6 +147,7 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
                 f"this transport is for {self._audience}, not for {shown}. Use service.transport() of the "
                 "other audience, or name it in origins"
             )
+        request.extensions[_LEFT] = True
         return False
 
     def _flow(self, request: httpx.Request) -> HopFlow:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import s2s_mesh
-from s2s_mesh import asgi, errors, httpx_auth, identity, rotation, service, trust
+from s2s_mesh import asgi, errors, httpx_auth, httpx_transport, identity, rotation, service, trust
 
 ROOT = Path(s2s_mesh.__file__).parent
 HOMES = {
@@ -22,6 +22,7 @@ HOMES = {
     "KeyStoreError": errors,
     "MeshAuth": httpx_auth,
     "MeshError": errors,
+    "MeshTransport": httpx_transport,
     "Principal": identity,
     "Reason": errors,
     "RotationSchedule": rotation,

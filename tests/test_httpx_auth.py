@@ -36,6 +36,7 @@ class Seen(NamedTuple):
     authorization: list[str]
     names: set[str]
     body: bytes
+    fields: dict[str, str]
 
     @property
     def token(self) -> str:
@@ -79,6 +80,7 @@ def serving() -> Iterator[Target]:
                     self.headers.get_all("authorization", []),
                     {name.lower() for name in self.headers},
                     body,
+                    {name.lower(): value for name, value in self.headers.items()},
                 )
             )
             status, headers = target.answers.pop(0) if target.answers else (200, {})

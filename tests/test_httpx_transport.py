@@ -1,0 +1,371 @@
+"""Proof over real HTTP, both ends: httpx sends it, uvicorn's application demands it, thieves gain nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from s2s_mesh import ConfigError, KeyStoreError, Service
+from s2s_mesh.httpx_transport import MeshTransport
+from s2s_mesh.jws import decode
+from s2s_mesh.wpt import token_hash
+
+from .programs import http_server
+from .servers import free_port, run_child
+from .test_httpx_auth import CLIENT, INVALID_TOKEN, Failing, Target, serving
+from .tokens import EDGE
+
+FIELDS = ("authorization", "workload-identity-token", "workload-proof-token")
+TRUST = """
+version = 1
+[defaults]
+allow_loopback_http = true
+[[allow]]
+issuer = "{edge}"
+audience = "{wallets}"
+scopes = ["cards:read", "cards:write"]
+[[route]]
+audience = "{wallets}"
+path = "/cards/{{id}}"
+methods = ["GET", "PUT"]
+scopes = ["cards:write"]
+proof = "wpt"
+[[route]]
+audience = "{wallets}"
+path = "/plain"
+methods = ["GET"]
+"""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Mesh:
+    """Edge and wallets, each behind a uvicorn of its own.
+
+    Attributes:
+        captured: field lines of each request that reached wallets, as they came over the wire.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        ports = free_port(), free_port()
+        self.edge_url, self.wallets_url = (f"http://127.0.0.1:{port}" for port in ports)
+        file = folder / "trust.toml"
+        file.write_text(TRUST.format(edge=self.edge_url, wallets=self.wallets_url))
+        self.edge = Service(issuer=self.edge_url, trust=file, key_store="memory://")
+        self.wallets = Service(issuer=self.wallets_url, trust=file, key_store="memory://")
+        self.captured: list[Headers] = []
+        self._ports = ports
+
+    @property
+    def apps(self) -> Iterator[tuple[Any, int]]:
+        async def answer(request: Request) -> JSONResponse:
+            body = await request.body()
+            return JSONResponse({"caller": request.user.issuer, "body": body.decode()})
+
+        wallets = Starlette(
+            routes=[Route("/cards/{id}", answer, methods=["GET", "PUT"]), Route("/plain", answer)],
+            middleware=[self.wallets.middleware],
+            lifespan=self.wallets.lifespan,
+        )
+
+        async def capturing(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                self.captured.append(list(scope["headers"]))
+            await wallets(scope, receive, send)
+
+        yield Starlette(routes=self.edge.routes, lifespan=self.edge.lifespan), self._ports[0]
+        yield capturing, self._ports[1]
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    made = Mesh(tmp_path_factory.mktemp("mesh"))
+    (edge, edge_port), (wallets, wallets_port) = made.apps
+    with http_server(edge, edge_port), http_server(wallets, wallets_port):
+        yield made
+
+
+Send = Callable[..., httpx.Response]
+
+
+def send_sync(transport: Any, method: str, url: str, *, follow: bool = False, **more: Any) -> httpx.Response:
+    with httpx.Client(transport=transport, follow_redirects=follow) as http:
+        return http.request(method, url, **more)
+
+
+def send_async(transport: Any, method: str, url: str, *, follow: bool = False, **more: Any) -> httpx.Response:
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, follow_redirects=follow) as http:
+            return await http.request(method, url, **more)
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture(params=[send_sync, send_async], ids=["sync", "async"])
+def send(request: pytest.FixtureRequest) -> Send:
+    chosen: Send = request.param
+    return chosen
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Target]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    from .test_httpx_auth import TRUST as NOBODY
+
+    with Service(issuer=EDGE, trust=NOBODY, key_store="memory://") as running:
+        yield running
+
+
+def proof_of(fields: Headers) -> list[str]:
+    return [value.decode() for name, value in fields if name.decode() in FIELDS]
+
+
+# -- both ends -----------------------------------------------------------------------------------------------
+
+
+def test_a_proved_call_is_let_in(send: Send, mesh: Mesh) -> None:
+    """A plain token is not; each request has a proof of its own, with one WIT and one access token."""
+    url = f"{mesh.wallets_url}/cards/42"
+    plain = httpx.put(url, auth=mesh.edge.auth(mesh.wallets_url), **CLIENT)
+    assert plain.status_code == 401
+    mesh.captured.clear()
+    for number in range(3):
+        answer = send(mesh.edge.transport(mesh.wallets_url), "PUT", f"{url}?n={number}", content=b"five")
+        assert answer.json() == {"caller": mesh.edge_url, "body": "five"}
+    sent = [dict(fields) for fields in mesh.captured]
+    names = [name.encode() for name in FIELDS]
+    access, identity, proofs = ({fields[name] for fields in sent} for name in names)
+    assert (len(access), len(identity), len(proofs)) == (1, 1, 3)
+
+
+def test_a_proved_call_is_also_let_in_where_none_is_wanted(send: Send, mesh: Mesh) -> None:
+    """One client serves all routes of its audience."""
+    assert send(mesh.edge.transport(mesh.wallets_url), "GET", f"{mesh.wallets_url}/plain").status_code == 200
+
+
+def test_a_captured_request_is_of_no_use(send: Send, mesh: Mesh) -> None:
+    """Byte for byte on the same route; on another path, with another method; with the stolen tokens alone."""
+    url = f"{mesh.wallets_url}/cards/42"
+    mesh.captured.clear()
+    assert send(mesh.edge.transport(mesh.wallets_url), "PUT", url, content=b"five").status_code == 200
+    (fields,) = mesh.captured
+    for method, where in (("PUT", url), ("PUT", f"{mesh.wallets_url}/cards/43"), ("GET", url)):
+        stolen = httpx.request(method, where, headers=fields, content=b"five", **CLIENT)
+        assert (stolen.status_code, "www-authenticate" in stolen.headers) == (400, False)
+        assert stolen.headers["content-type"] == "application/problem+json"
+    alone = [(name, value) for name, value in fields if name == b"authorization"]
+    for where in (url, f"{mesh.wallets_url}/plain"):
+        assert httpx.get(where, headers=alone, **CLIENT).status_code == 401
+
+
+def test_stolen_tokens_are_useless_with_another_key(mesh: Mesh, tmp_path: Path) -> None:
+    """A thief who is a service too, and proves with a key and a WIT of its own, is not the caller."""
+    url = f"{mesh.wallets_url}/cards/42"
+    mesh.captured.clear()
+    send_sync(mesh.edge.transport(mesh.wallets_url), "PUT", url)
+    stolen = dict(mesh.captured[0])
+    trust = tmp_path / "trust.toml"
+    trust.write_text("version = 1\n[defaults]\nallow_loopback_http = true\n")
+    with Service(issuer=EDGE, trust=trust, key_store="memory://") as thief:
+        own = thief.running().prove(mesh.wallets.issuer, None, "PUT", b"/cards/42")
+    access, identity = stolen[b"authorization"].decode(), stolen[b"workload-identity-token"].decode()
+    for wit, wpt in ((own.wit, own.wpt), (identity, own.wpt)):
+        fields = dict(zip(FIELDS, (access, wit, wpt), strict=True))
+        assert httpx.put(url, headers=fields, **CLIENT).status_code == 400
+
+
+# -- what is sent --------------------------------------------------------------------------------------------
+
+
+def test_what_is_sent(send: Send, service: Service, target: Target) -> None:
+    """The access token is bound to the key that the WIT names; the proof covers both, method and path."""
+    transport = service.transport(target.url, scopes=["cards:write"])
+    headers = {"Authorization": "Basic x", "Workload-Proof-Token": "old", "X-Other": "kept"}
+    send(transport, "PUT", f"{target.url}/a%20b?c=d", content=b"x", headers=headers)
+    (request,) = target.seen
+    scheme, _, access = request.fields["authorization"].partition(" ")
+    identity, proof = (request.fields[name] for name in FIELDS[1:])
+    bound, named = decode(access.encode()).claims, decode(identity.encode())
+    proved = decode(proof.encode(), with_kid=False)
+    assert scheme == "Bearer"
+    assert bound["scope"] == "cards:write"
+    assert list(bound["cnf"]) == ["jkt"]
+    assert named.header.typ == "wit+jwt"
+    assert named.claims["iss"] == named.claims["sub"] == EDGE
+    assert "aud" not in named.claims
+    assert set(named.claims["cnf"]["jwk"]) == {"kty", "crv", "x", "y", "alg"}
+    assert named.claims["exp"] - named.claims["iat"] <= 3600
+    assert proved.claims["aud"] == f"{target.url}/a%20b"
+    assert proved.claims["htm"] == "PUT"
+    assert proved.claims["wth"] == token_hash(identity.encode())
+    assert proved.claims["ath"] == token_hash(access.encode())
+    assert (request.fields["x-other"], request.body) == ("kept", b"x")
+
+
+def test_a_private_address_is_proved_by_its_public_name(send: Send, service: Service, target: Target) -> None:
+    """The receiver knows its identity, not the address at which somebody reached it."""
+    transport = service.transport("https://wallets.example.com", origins=[target.url])
+    send(transport, "GET", f"{target.url}/x")
+    proof = decode(target.seen[0].fields["workload-proof-token"].encode(), with_kid=False)
+    assert proof.claims["aud"] == "https://wallets.example.com/x"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_elsewhere_carries_nothing(
+    send: Send, service: Service, target: Target, elsewhere: Target, status: int
+) -> None:
+    """None of the three fields; nor does what the other server redirects back: it shall choose no request."""
+    target.answers = [(status, {"location": f"{elsewhere.url}/there"})]
+    elsewhere.answers = [(307, {"location": f"{target.url}/back"})]
+    assert send(service.transport(target.url), "GET", target.url, follow=True).status_code == 200
+    assert [request.path for request in elsewhere.seen] == ["/there"]
+    assert elsewhere.seen[0].names.isdisjoint(FIELDS)
+    first, back = target.seen
+    assert set(FIELDS) <= first.names
+    assert (back.path, back.names & set(FIELDS)) == ("/back", set())
+
+
+def test_a_redirect_within_the_audience_is_proved_anew(send: Send, service: Service, target: Target) -> None:
+    """It is the same service at another path."""
+    target.answers = [(307, {"location": "/new"})]
+    send(service.transport(target.url), "PUT", f"{target.url}/old", follow=True, content=b"x")
+    proofs = [decode(seen.fields["workload-proof-token"].encode(), with_kid=False) for seen in target.seen]
+    assert [proof.claims["aud"] for proof in proofs] == [f"{target.url}/old", f"{target.url}/new"]
+
+
+def test_a_prefix_binds_the_redirects_too(send: Send, service: Service, target: Target) -> None:
+    """Another service behind the same host gets nothing."""
+    target.answers = [(307, {"location": "/ledger"})]
+    send(service.transport(f"{target.url}/wallets"), "GET", f"{target.url}/wallets/1", follow=True)
+    assert [set(FIELDS) <= request.names for request in target.seen] == [True, False]
+    assert target.seen[1].names.isdisjoint(FIELDS)
+
+
+def test_another_origin_is_refused_before_anything_is_sent(
+    send: Send, service: Service, target: Target, elsewhere: Target
+) -> None:
+    """On the first hop, which nobody but this program chose."""
+    with pytest.raises(ConfigError, match="this transport is for http://127") as refusal:
+        send(service.transport(target.url), "GET", elsewhere.url, params={"secret": "in the query"})
+    assert "secret" not in str(refusal.value)
+    assert target.seen == elsewhere.seen == []
+
+
+def test_a_path_that_no_receiver_lets_in_is_not_sent(send: Send, service: Service, target: Target) -> None:
+    """It could be read in two ways, so it cannot be proved."""
+    with pytest.raises(ConfigError, match="two ways"):
+        send(service.transport(target.url), "GET", f"{target.url}/a%2Fb")
+    assert target.seen == []
+
+
+def test_a_refused_token_is_replaced_once(send: Send, service: Service, target: Target) -> None:
+    """As with plain tokens; the proof is new in any case, and no proof is sent twice."""
+    target.answers = [(401, {"www-authenticate": INVALID_TOKEN})] * 2
+    answer = send(service.transport(target.url), "PUT", target.url, content=b"x")
+    assert answer.status_code == 401
+    assert [request.body for request in target.seen] == [b"x"] * 2
+    assert len({request.fields["authorization"] for request in target.seen}) == 2
+    assert len({request.fields["workload-proof-token"] for request in target.seen}) == 2
+    target.answers = [(400, {})]
+    assert send(service.transport(target.url), "PUT", target.url).status_code == 400
+    assert len(target.seen) == 3
+
+
+def test_once_is_a_new_token_for_each_request(send: Send, service: Service, target: Target) -> None:
+    """For routes that want both."""
+    for _ in range(2):
+        send(service.transport(target.url, once=True), "GET", target.url)
+    assert len({request.fields["authorization"] for request in target.seen}) == 2
+
+
+def test_without_a_ring_nothing_is_sent(send: Send, target: Target) -> None:
+    """The caller gets the store's error."""
+    from .test_httpx_auth import calling
+
+    service = calling(Failing())
+    try:
+        with pytest.raises(KeyStoreError, match="nobody answers"):
+            send(service.transport(target.url), "GET", target.url)
+        assert target.seen == []
+    finally:
+        service.__exit__()
+
+
+@pytest.mark.parametrize("proof", ["bearer", "dpop", "", None])
+def test_another_proof_is_refused(service: Service, proof: Any) -> None:
+    """Before anything is sent without one."""
+    with pytest.raises(ConfigError, match="expected 'wpt'"):
+        service.transport("https://wallets.example.com", proof=proof)
+
+
+def test_an_inner_transport_must_fit_its_client(service: Service) -> None:
+    """One for async clients cannot serve a sync one."""
+
+    class AsyncOnly(httpx.AsyncBaseTransport):
+        pass
+
+    class SyncOnly(httpx.BaseTransport):
+        pass
+
+    url = "https://wallets.example.com"
+    with pytest.raises(ConfigError, match=r"httpx\.AsyncClient only"):
+        send_sync(service.transport(url, inner=AsyncOnly()), "GET", url)
+    with pytest.raises(ConfigError, match=r"httpx\.Client only"):
+        send_async(service.transport(url, inner=SyncOnly()), "GET", url)
+
+
+def test_the_transport_is_a_method_of_the_service(service: Service) -> None:
+    """And shows nothing of what it holds."""
+    made = service.transport("https://wallets.example.com")
+    assert isinstance(made, MeshTransport)
+    assert "key" not in repr(made).lower()
+
+
+# -- processes -----------------------------------------------------------------------------------------------
+
+
+def two_keys() -> None:
+    """Prove in a process, and in a child that was forked from it."""
+    trust = Path(os.environ["PYTEST_TRUST"])
+    service = Service(issuer=EDGE, trust=trust, key_store="memory://")
+    _ = service.routes
+    audience = service.settings.check_audience("https://wallets.example.com")
+
+    def thumbprint() -> str:
+        return service.running().prove(audience, None, "GET", b"/").thumbprint
+
+    own = thumbprint()
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, thumbprint().encode())
+        os._exit(0)
+    os.wait()
+    print(own == thumbprint(), os.read(reader, 100).decode() not in ("", own))
+
+
+def test_a_forked_process_has_a_key_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes never share a proof key, and one keeps its own."""
+    (tmp_path / "trust.toml").write_text("version = 1\n")
+    monkeypatch.setenv("PYTEST_TRUST", str(tmp_path / "trust.toml"))
+    assert run_child(two_keys) == "True True"
