@@ -67,8 +67,8 @@ NOT_OF_TOKENS = {
 class Hand:
     """A verifier of wallets that knows edge's key."""
 
-    def __init__(self) -> None:
-        trust = WHOLE.for_audiences([WALLETS, ALIAS])
+    def __init__(self, whole: TrustConfig = WHOLE) -> None:
+        trust = whole.for_audiences([WALLETS, ALIAS])
         resolver = KeyResolver(JWKSCacheLimits())
         resolver.succeeded(EDGE, JWKSet([key().public]), NOW)
         self.verifier = Verifier(audiences=[WALLETS, ALIAS], trust=trust, resolver=resolver)
@@ -265,3 +265,23 @@ def test_without_a_token(
     assert answer.reason is reason
     assert answer.admitted is (reason is None)
     assert bool(answer.advice) is (reason is not None)
+
+
+@pytest.mark.parametrize(
+    ("path", "cnf", "reason"),
+    [
+        (b"/proved", {"jkt": "x"}, None),
+        (b"/proved", ABSENT, Reason.PROOF_MISSING),
+        (b"/cards", ABSENT, None),
+        (b"/cards", {"jkt": "x"}, None),
+        (b"/proved", {"x5t#S256": "x"}, Reason.PROOF_MISMATCH),
+    ],
+)
+def test_where_a_route_wants_proof(path: bytes, cnf: Any, reason: Reason | None) -> None:
+    """A plain token does not open it; a bound one is taken to come with its proof, which is not looked at."""
+    proved = f'[[route]]\naudience = "{WALLETS}"\npath = "/proved"\nmethods = ["GET"]\nproof = "wpt"\n'
+    hand = Hand(TrustConfig.parse(TRUST + proved))
+    token = sign(header(key()), claims(scope="cards:read", cnf=cnf), key())
+    answer = hand.token(token, facts("GET", path))
+    assert answer.reason is reason
+    assert failed(answer) == (None if reason is None else "proof")

@@ -73,7 +73,11 @@ class Mesh:
             return JSONResponse({"caller": request.user.issuer, "body": body.decode()})
 
         wallets = Starlette(
-            routes=[Route("/cards/{id}", answer, methods=["GET", "PUT"]), Route("/plain", answer)],
+            routes=[
+                Route("/cards/{id}", answer, methods=["GET", "PUT"]),
+                Route("/wallets/{wallet_id}/card", answer, methods=["PUT"]),
+                Route("/plain", answer),
+            ],
             middleware=[self.wallets.middleware],
             lifespan=self.wallets.lifespan,
         )
@@ -369,3 +373,30 @@ def test_a_forked_process_has_a_key_of_its_own(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "trust.toml").write_text("version = 1\n")
     monkeypatch.setenv("PYTEST_TRUST", str(tmp_path / "trust.toml"))
     assert run_child(two_keys) == "True True"
+
+
+# -- the docs ------------------------------------------------------------------------------------------------
+
+
+def test_the_docs_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """docs/proof.md: the route and the caller, with loopback names."""
+    from .test_readme import snippets
+
+    made = Mesh(tmp_path)
+    (row,), (code,) = snippets("docs/proof.md", "toml"), snippets("docs/proof.md", "python")
+    wallets = "https://wallets.example.com"
+    head = TRUST.partition("[[route]]")[0].format(edge=made.edge_url, wallets=made.wallets_url)
+    (tmp_path / "trust.toml").write_text(head + row.replace(wallets, made.wallets_url))
+    for name, service in (("edge", made.edge), ("wallets", made.wallets)):
+        setattr(
+            made, name, Service(issuer=service.issuer, trust=tmp_path / "trust.toml", key_store="memory://")
+        )
+    monkeypatch.setattr(Service, "from_env", lambda: made.edge)
+    (edge, edge_port), (app, port) = made.apps
+    with http_server(edge, edge_port), http_server(app, port):
+        plain = httpx.put(
+            f"{made.wallets_url}/wallets/42/card", auth=made.edge.auth(made.wallets_url), **CLIENT
+        )
+        exec(compile(code.replace(wallets, made.wallets_url), "docs/proof.md", "exec"), {})
+    assert plain.status_code == 401
+    assert capsys.readouterr().out == "200\n"
