@@ -18,6 +18,10 @@ A refusal's text is for the log and the operator; the HTTP answer never says why
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Reason(str, Enum):
@@ -158,6 +162,11 @@ class TokenRejected(MeshError):
         self.reason = reason
         self.detail = detail
         self.claimed_issuer: str | None = None
+
+    def claimed_by(self, issuer: str) -> Self:
+        """The same, with `claimed_issuer`."""
+        self.claimed_issuer = issuer
+        return self
 
 
 class ProofRejected(TokenRejected):

@@ -14,8 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from . import proof
-from .effects import Answer, Effect, UseOnce
+from . import once, proof
+from .effects import Answer, Effect
 from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .identity import Principal
 from .jws import MAX_TOKEN
@@ -23,12 +23,10 @@ from .routes import RouteTable, external_path
 from .strict_json import encode
 from .trust import RouteRule, TrustConfig
 from .verifier import Verifier
-from .wpt import Wpt
 
 _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 _SCHEME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LONGEST = len("Bearer ") + MAX_TOKEN  # what is longer is not worth a digest
-_SKEW = 60.0  # seconds between the clocks of two replicas at most
 _MALFORMED = {Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
 _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 
@@ -113,7 +111,10 @@ class Inbound:
     @property
     def wants_proof(self) -> bool:
         """Whether a route wants proof, so that requests must be looked at for it."""
-        return self._current_routes().proof
+        routes = self._routes
+        if routes.trust is not self._verifier.trust:
+            routes = self._read_routes()
+        return routes.proof
 
     def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | Refusal | None:
         """The answer, if the one credential is a token that was verified before; None means: ask `admit`."""
@@ -129,9 +130,9 @@ class Inbound:
             rule = self.check_route(facts, principal)
         except Forbidden as why:
             return self.forbidden(why, caller=principal.issuer)
-        return (
-            Admitted(principal) if rule is None or not (rule.replay == _ONCE or rule.proof == _WPT) else None
-        )
+        if rule is not None and (rule.replay == _ONCE or rule.proof == _WPT):
+            return None
+        return Admitted(principal)
 
     def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
         """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
@@ -163,47 +164,15 @@ class Inbound:
                 return self.forbidden(why, caller=principal.issuer)
             check_bound(rule, principal)
             if proved is not None:
-                yield from self._use_proof_once(principal, proved, now)
+                yield from once.use_proof(principal, proved, now=now, leeway=self._leeway(principal))
             if rule is not None and rule.replay == _ONCE:
-                yield from self._use_once(principal, now)
+                yield from once.use_token(principal, now=now, leeway=self._leeway(principal))
         except TokenRejected as why:
             return self._refusal_of_token(why if token is None else _of_the_field(why, token))
         except Unavailable as why:
             headers = [("retry-after", str(why.retry_after))]
             return _refusal(503, headers, why.reason, str(why), claimed_issuer=why.issuer)
         return Admitted(principal)
-
-    def _use_once(self, principal: Principal, now: float) -> Generator[Effect, Answer, None]:
-        """Last of all checks, so that no token is used up by a request that is refused anyway."""
-        jti = principal.claims["jti"]
-        if not (yield from self._is_first_use(principal, jti, principal.expires_at, now)):
-            rejected = TokenRejected(
-                Reason.REPLAYED, "the token was used before, and this route takes it once"
-            )
-            raise _of_issuer(principal, rejected)
-
-    def _use_proof_once(
-        self, principal: Principal, proved: Wpt, now: float
-    ) -> Generator[Effect, Answer, None]:
-        """Also last: a proof is for one request, and its id is its sender's (standards (b))."""
-        # the prefix keeps the ids of the two kinds of token apart
-        if not (yield from self._is_first_use(principal, f"wpt {proved.token_id}", proved.expires_at, now)):
-            raise _of_issuer(principal, ProofRejected(Reason.REPLAYED, "the WPT was used before"))
-
-    def _is_first_use(
-        self, principal: Principal, jti: str, expires_at: int, now: float
-    ) -> Generator[Effect, Answer, bool]:
-        # until it has expired for the clock of every replica
-        leeway = self._verifier.trust.issuers[principal.issuer].leeway
-        seconds = expires_at + leeway - now + _SKEW
-        first: bool | None = (yield UseOnce(issuer=principal.issuer, jti=jti, seconds=seconds)).result
-        if first is None:
-            raise Unavailable(
-                Reason.REPLAY_STORE_UNAVAILABLE,
-                principal.issuer,
-                "nobody can tell whether the token was used before: the replay store does not answer",
-            )
-        return first
 
     def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
         """The 403 for a caller that is known; `insufficient_scope` where a scope is what is missing."""
@@ -241,7 +210,9 @@ class Inbound:
         Raises:
             Forbidden: no rule, or a scope is missing.
         """
-        routes = self._current_routes()
+        routes = self._routes
+        if routes.trust is not self._verifier.trust:
+            routes = self._read_routes()
         # An alias without rules of its own is no way around the rules of the other names.
         if not routes.tables or facts.public:
             return None
@@ -263,10 +234,11 @@ class Inbound:
             )
         return rule
 
-    def _current_routes(self) -> _Routes:
-        routes = self._routes
-        if routes.trust is not self._verifier.trust:
-            routes = self._routes = _Routes.of(self._verifier.trust)
+    def _leeway(self, principal: Principal) -> float:
+        return self._verifier.rules(principal.issuer).leeway
+
+    def _read_routes(self) -> _Routes:
+        routes = self._routes = _Routes.of(self._verifier.trust)
         return routes
 
 
@@ -277,13 +249,9 @@ def check_bound(rule: RouteRule | None, principal: Principal) -> None:
         TokenRejected: `PROOF_MISSING`.
     """
     if rule is not None and rule.proof == _WPT and "cnf" not in principal.claims:
-        rejected = TokenRejected(Reason.PROOF_MISSING, f"{rule.path} wants a bound token with its proof")
-        raise _of_issuer(principal, rejected)
-
-
-def _of_issuer(principal: Principal, rejected: TokenRejected) -> TokenRejected:
-    rejected.claimed_issuer = principal.issuer
-    return rejected
+        raise TokenRejected(
+            Reason.PROOF_MISSING, f"{rule.path} wants a bound token with its proof"
+        ).claimed_by(principal.issuer)
 
 
 def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:

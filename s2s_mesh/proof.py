@@ -84,18 +84,16 @@ def verify(
         Unavailable: as `Verifier.verify`.
     """
     issuer = principal.issuer
-    leeway = verifier.trust.issuers[issuer].leeway
+    leeway = verifier.rules(issuer).leeway
     try:
         proof_key = yield from verifier.verify_wit(shown.wit, issuer, now)
     except TokenRejected as why:
         raise _refused(Reason.BAD_WIT, "WIT", why, issuer) from None
     cnf = principal.claims.get("cnf")
     if cnf is None or cnf["jkt"] != proof_key.thumbprint:
-        mismatch = TokenRejected(
+        raise TokenRejected(
             Reason.PROOF_MISMATCH, "the access token is not bound (cnf.jkt) to the key that the WIT names"
-        )
-        mismatch.claimed_issuer = issuer
-        raise mismatch
+        ).claimed_by(issuer)
     try:
         binding = wpt.Binding(
             method=method,
@@ -121,6 +119,4 @@ def _refused(reason: Reason, what: str, why: TokenRejected, issuer: str) -> Proo
     """One reason for each of the two tokens, except who is denied; what exactly is wrong is in the detail."""
     if why.reason is Reason.DENIED:
         reason = Reason.DENIED
-    rejected = ProofRejected(reason, f"{what}: {why}")
-    rejected.claimed_issuer = issuer
-    return rejected
+    return ProofRejected(reason, f"{what}: {why}").claimed_by(issuer)

@@ -120,6 +120,17 @@ class Verifier:
             self._cache.put(token, _Verified(principal, key, trust, deny, claims.not_before, until))
         return principal
 
+    def rules(self, issuer: str) -> IssuerTrust:
+        """The rules of an issuer, for what is left to check after a token of its was verified.
+
+        Raises:
+            TokenRejected: the trust file was replaced meanwhile, and no longer lists it.
+        """
+        known = self.trust.issuers.get(issuer)
+        if known is None:
+            raise TokenRejected(Reason.UNKNOWN_ISSUER, "the trust file has just ceased to list this issuer")
+        return known
+
     def verify_wit(self, token: bytes, issuer: str, now: float) -> Generator[Effect, Answer, wit.ProofKey]:
         """Verify a Workload Identity Token as `verify` does a service token; the key that it names.
 
@@ -133,9 +144,7 @@ class Verifier:
             Unavailable: as `verify`.
         """
         decoded = jws.decode(token)
-        known = self.trust.issuers.get(issuer)
-        if known is None:
-            raise TokenRejected(Reason.UNKNOWN_ISSUER, "the trust file has just ceased to list this issuer")
+        known = self.rules(issuer)
         _check_header(decoded.header, known, {wit.TYPE})
         claims = wit.validate(decoded.claims, known, now)
         yield from self._authenticate(decoded, issuer, claims.token_id, now)

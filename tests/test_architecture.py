@@ -35,7 +35,7 @@ FLOORS: list[list[str]] = [
         "trust",
     ],
     ["rotation", "keyrecord", "keyring", "resolver", "shared_sets", "verified_cache", "deny_list"],
-    ["signer", "prover", "verifier", "proof", "inbound", "explain", "wellknown"],
+    ["signer", "prover", "verifier", "proof", "once", "inbound", "explain", "wellknown"],
     [
         "threads",
         "clock",
