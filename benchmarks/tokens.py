@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from . import proving
 from .contestants import FRESH, OURS, OURS_REPEATED, PYJWT, REPEATED, Bench, Contestant, NotOffered
 from .endpoint import Endpoint
 from .material import KINDS, material
@@ -24,8 +25,9 @@ the same key). Each round runs the bare cryptography of pyca first and then ever
 that changes from round to round. "x raw" is the median over the rounds of contestant / raw pyca *of the
 same round*, and is what to trust; microseconds of a busy or shared machine are not. Every contestant has
 its keys loaded and its caches warm. atlassian-jwt-auth's token has the issuer `edge`, because its issuers
-are no URLs. Signing includes making fresh claims with a random jti; ours has no nbf, and its scope is left
-to the receiver."""
+are no URLs. A request with proof is two signatures to verify (access token, proof; the identity token is
+known) and a question to the replay store, which is not timed; its proof key is ES256. Signing includes
+making fresh claims with a random jti; ours has no nbf, and its scope is left to the receiver."""
 
 
 class Plan(NamedTuple):
@@ -75,11 +77,11 @@ def measure(plan: Plan) -> Report:
 
 
 def _verify(kind: str, plan: Plan) -> _Field:
-    return _compete(kind, material(kind).raw_verify(), (*REPEATED, *FRESH), plan)
+    return _compete(kind, material(kind).raw_verify(), (*REPEATED, *FRESH, *proving.VERIFY), plan)
 
 
 def _sign(kind: str, plan: Plan) -> _Field:
-    return _compete(kind, material(kind).raw_sign(), (*REUSE, *SIGN), plan)
+    return _compete(kind, material(kind).raw_sign(), (*REUSE, *SIGN, *proving.PROVE), plan)
 
 
 def _compete(kind: str, raw: Operation, contestants: Sequence[Contestant], plan: Plan) -> _Field:

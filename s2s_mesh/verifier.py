@@ -26,14 +26,22 @@ VerifyFlow = Generator[Effect, Answer, Principal]
 
 
 class _Verified(msgspec.Struct, frozen=True, gc=False):
-    """A token that was verified, with everything its verdict rests on."""
+    """What the verdict on a token rests on."""
 
-    principal: Principal
+    issuer: str
     key: VerificationKey
     trust: TrustConfig
     deny: DenyList
     since: float
     until: float
+
+
+class _VerifiedToken(_Verified, frozen=True, gc=False):
+    principal: Principal
+
+
+class _VerifiedWit(_Verified, frozen=True, gc=False):
+    proof_key: wit.ProofKey
 
 
 class Verifier:
@@ -61,7 +69,9 @@ class Verifier:
         self.trust = trust
         self.deny: DenyList | None = EMPTY
         self._resolver = resolver
-        self._cache: VerifiedCache[_Verified] = VerifiedCache(cache_size)
+        self._cache: VerifiedCache[_VerifiedToken] = VerifiedCache(cache_size)
+        # of no use to anybody without a proof, which is never remembered
+        self._wits: VerifiedCache[_VerifiedWit] = VerifiedCache(cache_size)
 
     def cached(self, token: bytes, now: float) -> Principal | None:
         """The principal of a token that was verified before, if everything still holds; see `VerifiedCache`.
@@ -71,15 +81,15 @@ class Verifier:
         bytes are equal.
         """
         entry = self._cache.get(token)
-        if (
-            entry is not None
-            and entry.trust is self.trust
+        return entry.principal if entry is not None and self._stands(entry, now) else None
+
+    def _stands(self, entry: _Verified, now: float) -> bool:
+        return (
+            entry.trust is self.trust
             and entry.deny is self.deny
             and entry.since <= now < entry.until
-            and self._resolver.key(entry.principal.issuer, entry.key.kid, now) is entry.key
-        ):
-            return entry.principal
-        return None
+            and self._resolver.key(entry.issuer, entry.key.kid, now) is entry.key
+        )
 
     def verify(self, token: bytes, now: float, *, with_proof: bool = False) -> VerifyFlow:
         """Verify a token; yields `FetchJWKS` and `LoadDenyList`.
@@ -117,7 +127,8 @@ class Verifier:
         )
         if self._cache.size and claims.thumbprint is None:
             until = claims.expires_at + known.leeway
-            self._cache.put(token, _Verified(principal, key, trust, deny, claims.not_before, until))
+            entry = _VerifiedToken(known.issuer, key, trust, deny, claims.not_before, until, principal)
+            self._cache.put(token, entry)
         return principal
 
     def rules(self, issuer: str) -> IssuerTrust:
@@ -134,6 +145,9 @@ class Verifier:
     def verify_wit(self, token: bytes, issuer: str, now: float) -> Generator[Effect, Answer, wit.ProofKey]:
         """Verify a Workload Identity Token as `verify` does a service token; the key that it names.
 
+        One that was verified is remembered, and holds, as in `cached`: it comes with each request of a
+        process for an hour, and to take its key apart costs more than all the rest.
+
         Args:
             token: the field's value.
             issuer: of the access token beside it, which was verified; no other is looked for.
@@ -143,11 +157,18 @@ class Verifier:
             TokenRejected: the WIT is refused.
             Unavailable: as `verify`.
         """
+        entry = self._wits.get(token)
+        if entry is not None and entry.issuer == issuer and self._stands(entry, now):
+            return entry.proof_key
+        trust, known = self.trust, self.rules(issuer)
         decoded = jws.decode(token)
-        known = self.rules(issuer)
         _check_header(decoded.header, known, {wit.TYPE})
         claims = wit.validate(decoded.claims, known, now)
-        yield from self._authenticate(decoded, issuer, claims.token_id, now)
+        key, deny = yield from self._authenticate(decoded, issuer, claims.token_id, now)
+        until = claims.expires_at + known.leeway
+        self._wits.put(
+            token, _VerifiedWit(issuer, key, trust, deny, claims.not_before, until, claims.proof_key)
+        )
         return claims.proof_key
 
     def _check(

@@ -73,10 +73,14 @@ class Wit(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         token_id: `jti`.
         proof_key: `cnf.jwk`.
+        not_before: Unix seconds from which it may be accepted, leeway included.
+        expires_at: Unix seconds, `exp` as written.
     """
 
     token_id: str
     proof_key: ProofKey
+    not_before: float
+    expires_at: int
 
 
 def build(*, issuer: str, key: VerificationKey, now: float) -> dict[str, Any]:
@@ -116,9 +120,9 @@ def validate(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> Wit:
         raise TokenRejected(Reason.BAD_SUBJECT, "sub is not the issuer itself")
     if "aud" in claims:
         raise TokenRejected(Reason.WRONG_AUDIENCE, "a WIT has no aud")
-    check_times(claims, _Rules(rules.issuer, rules.leeway), now)
+    not_before, expires_at = check_times(claims, _Rules(rules.issuer, rules.leeway), now)
     token_id = check_token_id(claims)
     cnf = claims.get("cnf")
     if not isinstance(cnf, dict) or len(cnf) != 1:
         raise TokenRejected(Reason.BAD_WIT, "cnf is not one jwk")
-    return Wit(token_id, ProofKey.parse(cnf.get("jwk")))
+    return Wit(token_id, ProofKey.parse(cnf.get("jwk")), not_before, expires_at)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tokens
+from benchmarks import proving, tokens
 from benchmarks.__main__ import main
 from benchmarks.contestants import FRESH, OURS, OURS_REPEATED, PYJWT, Bench
 from benchmarks.report import Check
 from benchmarks.rounds import Operation, Timing, run
 from benchmarks.signers import OURS_AGAIN
 
-INSTALLED = {OURS, OURS_REPEATED, OURS_AGAIN, PYJWT, "jwcrypto"}
+INSTALLED = {OURS, OURS_REPEATED, OURS_AGAIN, PYJWT, "jwcrypto", proving.OURS_VERIFY, proving.OURS_PROVE}
 
 
 def names(report: str, title: str) -> list[str]:
@@ -28,8 +28,10 @@ def test_every_contestant_has_its_row(kind: str, tmp_path: Path) -> None:
     report = tokens.measure(tokens.Plan(rounds=2, calls=2, kinds=[kind], only=INSTALLED))
     path = report.write(tmp_path)
     text = path.read_text(encoding="utf-8")
-    assert set(names(text, f"{kind}: verify")) == {tokens.RAW, OURS, OURS_REPEATED, PYJWT, "jwcrypto"}
-    assert set(names(text, f"{kind}: sign")) == {tokens.RAW, OURS, OURS_AGAIN, PYJWT, "jwcrypto"}
+    verified = {tokens.RAW, OURS, OURS_REPEATED, PYJWT, "jwcrypto", proving.OURS_VERIFY}
+    signed = {tokens.RAW, OURS, OURS_AGAIN, PYJWT, "jwcrypto", proving.OURS_PROVE}
+    assert set(names(text, f"{kind}: verify")) == verified
+    assert set(names(text, f"{kind}: sign")) == signed
     assert {check.kept is None for check in report.checks} == {False}
     assert f"{kind}: token re-use" in text
     assert path.with_suffix(".svg").read_text(encoding="utf-8").startswith("<svg ")

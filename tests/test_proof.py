@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from s2s_mesh import ConfigError, Service
+from s2s_mesh import ConfigError, Service, TokenRejected
+from s2s_mesh.deny_list import DenyList, DenyRule
 from s2s_mesh.errors import Reason
 from s2s_mesh.wpt import token_hash
 
@@ -570,8 +572,6 @@ def test_a_store_that_cannot_tell_in_an_instant_is_refused_at_the_start(
 
 def test_a_denied_wit_key_is_denied(tmp_path: Path) -> None:
     """The deny list holds for the WIT too: an issuer key that is denied vouches for no proof key."""
-    from s2s_mesh.deny_list import DenyList, DenyRule
-
     with frozen():
         receiver = proving_receiver(tmp_path)
         assert outcome(put(receiver, with_wit(key("Ed25519"))())) == (200, None)
@@ -611,3 +611,41 @@ def test_the_log_names_what_is_wrong_and_shows_no_token(
     assert "bad_wpt: WPT: bad_wpt: htm is not the method of the request" in message
     assert f"claimed issuer {EDGE}" in message
     assert not any(value[-20:].decode() in message for _, value in lines_)
+
+
+def test_a_wit_is_remembered_for_as_long_as_it_holds(wallets: Receiver) -> None:
+    """Not beyond its time, a rule of the deny list or a new trust file, and for no other issuer."""
+    verifier = wallets.service.running().verifier
+    assert outcome(put(wallets, good_fields())) == (200, None)
+    identity = wit(key("Ed25519"))
+
+    def verdict(at: float = NOW, issuer: str = EDGE) -> Any:
+        try:
+            next(verifier.verify_wit(identity, issuer, at))
+        except StopIteration as done:
+            return done.value.thumbprint
+        except TokenRejected as refused:
+            return refused.reason
+
+    assert verdict() == verdict() == proof_key().kid
+    assert len(verifier._wits) == 2
+    assert verdict(NOW + 3631) is R.EXPIRED
+    assert verdict(NOW - 31) is R.NOT_YET_VALID
+    assert verdict(issuer=LEDGER) is R.BAD_ALGORITHM  # judged by that issuer's rules, from the start
+    verifier.deny = DenyList([DenyRule(id="r1", why="leaked", added_at=NOW, kid=key("Ed25519").kid)])
+    assert verdict() is R.DENIED
+    verifier.deny = DenyList()
+    assert verdict() == proof_key().kid
+    verifier.trust = msgspec.structs.replace(verifier.trust, issuers={})
+    assert verdict() is R.UNKNOWN_ISSUER
+
+
+def test_a_known_wit_does_not_spare_the_proof(wallets: Receiver) -> None:
+    """What was accepted once helps no thief."""
+    assert outcome(put(wallets, good_fields())) == (200, None)
+    assert outcome(put(wallets, proof_of("thief")())) == (400, R.BAD_WPT.value)
+    assert outcome(put(wallets, with_token(lambda: access_token(cnf={"jkt": "x"}))())) == (
+        401,
+        R.PROOF_MISMATCH.value,
+    )
+    assert outcome(put(wallets, good_fields()[:2])) == (400, R.PROOF_FIELDS.value)
