@@ -297,6 +297,7 @@ class Runtime:
         ring = self.load_ring()
         with self._mint_lock, self._explained():
             now = self._clock()
+            self.check_overdue(now)
             held = self._prover.current(ring, now)
             jkt = held.key.kid
             token = None if once else self.signer.cached(ring, audience, scopes, now, jkt)
