@@ -555,6 +555,20 @@ def test_without_the_store_nobody_can_tell(tmp_path: Path) -> None:
         receiver.close()
 
 
+def test_a_proof_that_one_replica_took_is_refused_by_the_others(tmp_path: Path) -> None:
+    """What was used is known wherever the same store is asked."""
+    with RedisServer() as server, frozen():
+        replicas = []
+        for name in ("one", "two", "three"):
+            (tmp_path / name).mkdir()
+            replicas.append(proving_receiver(tmp_path / name, server.url, allow_unsealed_key_store=True))
+        captured = good_fields()
+        answers = [outcome(put(replica, captured)) for replica in (*replicas, *replicas)]
+        assert answers == [(200, None)] + [(400, R.REPLAYED.value)] * 5
+        for replica in replicas:
+            replica.close()
+
+
 @pytest.mark.parametrize("store", [None, "file:///tmp/keys"])
 def test_a_store_that_cannot_tell_in_an_instant_is_refused_at_the_start(
     tmp_path: Path, store: str | None
