@@ -18,7 +18,8 @@ from s2s_mesh.jws import b64url_decode, b64url_encode
 from s2s_mesh.signer import Signer, TokenKind
 from s2s_mesh.strict_json import decode_object, encode
 
-from .fleet import Fleet
+from . import DemoError
+from .fleet import CLI, Fleet
 
 _WORKERS = 4
 _PAUSE = 0.02  # seconds
@@ -123,6 +124,17 @@ class Calls:
         return [answer.content for answer in await asyncio.gather(*map(self._http.get, urls))]
 
     # -- tokens ----------------------------------------------------------------------------------------
+
+    async def operate(self, name: str, *command: str) -> str:
+        """Run `s2s-mesh` with the environment of a service, as its operator would; what it says.
+
+        Raises:
+            DemoError: it failed; says what it wrote.
+        """
+        done = await asyncio.to_thread(self.fleet.run, name, [*CLI[1:], *command, "--yes"])
+        if done.returncode:
+            raise DemoError(f"s2s-mesh {' '.join(command)}: {done.stderr}")
+        return done.stdout
 
     async def mint(self, name: str, audience: str, *, age: float = 0) -> str:
         """A genuine token of one service for another, `age` seconds old: what somebody may have stolen."""

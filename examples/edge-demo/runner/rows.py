@@ -87,6 +87,7 @@ def _all() -> list[Row]:
         Row("tampered-token", card, "edge's token, scope changed", "401", _tampered),
         Row("alg-none", card, "edge's token, alg: none", "401", _unsigned),
         Row("expired-token", card, "edge's token, a minute old", "401", _expired),
+        Row("denied", card, "edge, which wallets denies now", "401 at once", _denied),
         Row("identical-jwks", keys, "this runner", "identical", _same_keys),
         Row("rotation", "cards and entries, keys rotate", "edge and wallets", "0 failed", _rotate, slow=True),
         Row(
@@ -169,6 +170,26 @@ async def _expired(calls: Calls) -> Outcome:
 async def _change_card(calls: Calls, token: str | None) -> Outcome:
     url = f"{calls.ids['wallets']}/wallets/42/card"
     return await _outcome(calls, "wallets", await calls.call("PUT", url, token))
+
+
+async def _denied(calls: Calls) -> Outcome:
+    """An operator of wallets shuts edge out, and lets it in again; both replicas obey."""
+    token = await calls.mint("edge", "wallets")
+    said = await calls.operate("wallets", "deny", "add", "--issuer", calls.ids["edge"], "--why", "demo")
+    denied = time.perf_counter()
+    reason = ""
+    while time.perf_counter() < denied + 5:
+        answers = [await _change_card(calls, token) for _ in range(4)]
+        if all(answer.verdict == "401" for answer in answers):
+            reason = f"{answers[0].reason}, {time.perf_counter() - denied:.1f} s after the command"
+            break
+    await calls.operate("wallets", "deny", "remove", said.split()[1].rstrip(":"))
+    allowed = time.perf_counter()
+    while time.perf_counter() < allowed + 5:
+        answers = [await _change_card(calls, token) for _ in range(4)]
+        if all(answer.verdict == "allowed" for answer in answers):
+            return Outcome("401 at once" if reason else "never denied", reason)
+    return Outcome("denied for good", reason)
 
 
 # -- keys --------------------------------------------------------------------------------------------------
