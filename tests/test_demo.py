@@ -37,6 +37,7 @@ QUICK_ROWS = {
     "tampered-token": ("401", "bad_signature"),
     "alg-none": ("401", "not_a_compact_jws, bad_algorithm"),
     "expired-token": ("401", "expired"),
+    "denied": ("401 at once", "denied"),
     "identical-jwks": ("identical", None),
 }
 SLOW_ROWS = {
