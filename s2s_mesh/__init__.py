@@ -11,6 +11,7 @@ from .errors import (
     JWKSUnavailable,
     KeyStoreError,
     MeshError,
+    PolicyUnavailable,
     Reason,
     StoreConflict,
     StoreReason,
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
     from .httpx_auth import MeshAuth
     from .httpx_transport import MeshTransport
     from .identity import EndUser, Principal, ServiceId
+    from .policy import AllOf, AnyOf, Decision, Policy, PolicyFacts
     from .rotation import RotationSchedule
     from .service import Service
     from .trust import TrustConfig
 
 __all__ = [
+    "AllOf",
+    "AnyOf",
     "ConfigError",
+    "Decision",
     "EndUser",
     "Forbidden",
     "JWKSInvalid",
@@ -36,6 +41,9 @@ __all__ = [
     "MeshAuth",
     "MeshError",
     "MeshTransport",
+    "Policy",
+    "PolicyFacts",
+    "PolicyUnavailable",
     "Principal",
     "Reason",
     "RotationSchedule",
@@ -51,9 +59,14 @@ __all__ = [
 # Imported at first use: httpx, starlette and the cryptography behind them are half a second, which
 # `s2s-mesh --help` and most of the command line do without.
 _HOMES = {
+    "AllOf": "policy",
+    "AnyOf": "policy",
+    "Decision": "policy",
     "EndUser": "identity",
     "MeshAuth": "httpx_auth",
     "MeshTransport": "httpx_transport",
+    "Policy": "policy",
+    "PolicyFacts": "policy",
     "Principal": "identity",
     "RotationSchedule": "rotation",
     "Service": "service",

@@ -17,7 +17,8 @@ from .claims import check_scopes
 from .drivers import drive_async
 from .errors import ConfigError, Forbidden, Reason
 from .identity import Principal
-from .inbound import Admitted, Refusal, RequestFacts
+from .inbound import Admitted, InboundFlow, RequestFacts
+from .refusal import Refusal
 from .runtime import Runtime
 from .wellknown import DOCUMENTS, Answer, WellKnown
 
@@ -141,10 +142,11 @@ class MeshMiddleware:
         runtime, now = self._service.running(), self._service.clock()
         runtime.check_overdue(now)
         facts = self._facts(scope, with_proof=runtime.inbound.wants_proof)
-        outcome: Admitted | Refusal | None = runtime.inbound.admit_cached(facts, now)
+        outcome: Admitted | Refusal | InboundFlow | None = runtime.inbound.admit_cached(facts, now)
         if outcome is None:
-            flow = runtime.inbound.admit(facts, now)
-            outcome = await drive_async(flow, runtime, self._service.clock)
+            outcome = runtime.inbound.admit(facts, now)
+        if not isinstance(outcome, (Admitted, Refusal)):
+            outcome = await drive_async(outcome, runtime, self._service.clock)
         if isinstance(outcome, Refusal):
             _log_refusal(scope, outcome)
             await _refuse(kind, scope, send, outcome)

@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar
 
-from .effects import Answer, Effect
+from .effects import Answer, AskPolicy, Effect
+from .errors import ConfigError, PolicyUnavailable
+from .policy import discard
 
 T = TypeVar("T")
 
@@ -31,11 +33,21 @@ class Outside(Protocol):
 
 
 def drive(flow: Generator[Effect, Answer, T], outside: Outside, clock: Callable[[], float]) -> T:
-    """Run a flow in this thread; whatever it raises comes out."""
+    """Run a flow in this thread; whatever it raises comes out.
+
+    Raises:
+        ConfigError: a policy has to be awaited, which only an event loop can.
+    """
     try:
         effect = next(flow)
         deadline = time.monotonic() + outside.wait_seconds
         while True:
+            if isinstance(effect, AskPolicy):
+                discard(effect.pending)
+                raise ConfigError(
+                    "the policy answers asynchronously and this call is synchronous: use verify_async or the "
+                    "middleware, or a policy whose decide() is not async"
+                )
             future = outside.begin(effect)
             if future is not None:
                 # concurrent.futures.wait() does not see a fetch that close() cancelled
@@ -53,6 +65,10 @@ async def drive_async(flow: Generator[Effect, Answer, T], outside: Outside, cloc
         effect = next(flow)
         deadline = time.monotonic() + outside.wait_seconds
         while True:
+            if isinstance(effect, AskPolicy):
+                said = await _said(effect, max(deadline - time.monotonic(), 0))
+                effect = flow.send(Answer(clock(), said))
+                continue
             future = outside.begin(effect)
             if future is not None:
                 left = max(deadline - time.monotonic(), 0)
@@ -61,6 +77,19 @@ async def drive_async(flow: Generator[Effect, Answer, T], outside: Outside, cloc
     except StopIteration as done:
         value: T = done.value
         return value
+
+
+async def _said(effect: AskPolicy, seconds: float) -> Any:
+    """What the policy returned or raised; it is stopped where it takes too long."""
+    asked = asyncio.ensure_future(effect.pending)
+    try:
+        await asyncio.wait([asked], timeout=seconds)
+    finally:
+        asked.cancel()  # nothing if it is done; also when whoever waits here is cancelled
+    if not asked.done() or asked.cancelled():
+        return PolicyUnavailable("the policy did not answer in time")
+    raised = asked.exception()
+    return asked.result() if raised is None else raised
 
 
 def _result(future: concurrent.futures.Future[Any] | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,7 +41,20 @@ class UseOnce(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-Effect = FetchJWKS | LoadDenyList | UseOnce
+class AskPolicy(msgspec.Struct, frozen=True):
+    """Please wait for what a policy answers later: what it returned, or the exception that it raised.
+
+    The one effect that a driver carries out itself, because only an event loop can. A policy that does not
+    answer in time has raised `PolicyUnavailable`.
+
+    Attributes:
+        pending: what `decide` returned.
+    """
+
+    pending: Awaitable[Any]
+
+
+Effect = FetchJWKS | LoadDenyList | UseOnce | AskPolicy
 
 
 class Answer(NamedTuple):

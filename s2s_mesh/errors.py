@@ -6,13 +6,14 @@
     │   └── StoreConflict   somebody else wrote first: load again and retry
     ├── JWKSInvalid         a JWKS document is refused whole; the last good one stays
     ├── Unavailable         nobody can tell just now: 503, never 401; carries a Reason
-    │   └── JWKSUnavailable no key can be had just now
+    │   ├── JWKSUnavailable no key can be had just now
+    │   └── PolicyUnavailable a policy cannot decide just now
     ├── TokenRejected       the credential is refused: 400 or 401; carries a Reason
     │   └── ProofRejected   the proof beside the token is refused: 400
     └── Forbidden           the caller is known and may not do this: 403; carries a Reason
 
 A refusal's text is for the log and the operator; the HTTP answer never says why (RFC 6750 section 3.1,
-`Refusal` in `inbound.py`).
+`Refusal` in `refusal.py`).
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class Reason(str, Enum):
     MISSING_SCOPE = "missing_scope"
     BAD_PATH = "bad_path"
     NO_ROUTE_RULE = "no_route_rule"
+    POLICY_DENIED = "policy_denied"
+    POLICY_UNAVAILABLE = "policy_unavailable"
 
 
 class StoreReason(str, Enum):
@@ -146,6 +149,20 @@ class JWKSUnavailable(Unavailable):
 
     def __init__(self, issuer: str, message: str, *, retry_after: int = 5) -> None:
         super().__init__(Reason.JWKS_UNAVAILABLE, issuer, f"{issuer}: {message}", retry_after=retry_after)
+
+
+class PolicyUnavailable(Unavailable):
+    """Raised by a policy that cannot decide just now, because what it asks does not answer.
+
+    The caller gets 503 with Retry-After, never a way in.
+
+    Args:
+        message: for the log.
+        retry_after: whole seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(Reason.POLICY_UNAVAILABLE, "", message, retry_after=retry_after)
 
 
 class TokenRejected(MeshError):

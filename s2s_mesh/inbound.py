@@ -1,34 +1,28 @@
-"""From the facts of a request to `Admitted` or `Refusal`: the one place every framework calls.
-
-The answer to the caller never says why (one text for every bad token); `Refusal.reason`, `detail` and
-`request_id` are for the log, and the id is in the answer's body so that an operator can find the line.
-Statuses and challenges: RFC 6750 section 3, RFC 9110 sections 11.6.1 and 15.5, RFC 9457; standards (a)4.
-"""
+"""From the facts of a request to `Admitted` or `Refusal`: the one place every framework calls."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Generator, Sequence
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from . import once, proof
-from .effects import Answer, Effect
+from . import once, proof, refusal
+from .effects import Answer, AskPolicy, Effect
 from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .identity import Principal
 from .jws import MAX_TOKEN
+from .policy import Policy, ask, enforce
+from .refusal import Refusal
 from .routes import RouteTable, external_path
-from .strict_json import encode
 from .trust import RouteRule, TrustConfig
 from .verifier import Verifier
 
 _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 _SCHEME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LONGEST = len("Bearer ") + MAX_TOKEN  # what is longer is not worth a digest
-_MALFORMED = {Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
-_TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,26 +52,6 @@ class Admitted(msgspec.Struct, frozen=True):
     principal: Principal | None
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The request ends here.
-
-    Attributes:
-        status: HTTP status.
-        headers: lower-case names.
-        body: problem details (RFC 9457), the same for every reason of one status.
-        reason, detail, claimed_issuer: for the log; not in the answer, and not authentic.
-        request_id: in the body and in the log.
-    """
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-    reason: Reason
-    detail: str
-    claimed_issuer: str | None
-    request_id: str
-
-
 class _Routes(msgspec.Struct, frozen=True):
     """The route rules of one trust file, by audience, and whether one of them wants proof."""
 
@@ -91,6 +65,8 @@ class _Routes(msgspec.Struct, frozen=True):
 
 
 InboundFlow = Generator[Effect, Answer, "Admitted | Refusal"]
+CallerFlow = Generator[Effect, Answer, Principal]
+RequestLine = tuple[str, str] | None  # method, and the external path as sent, without the query
 _ONCE = "once"
 _WPT = "wpt"
 
@@ -101,11 +77,13 @@ class Inbound:
     Args:
         verifier: knows tokens; its `trust` also names the route rules.
         realm: named in challenges; the service's own id.
+        policy: asked last, or None.
     """
 
-    def __init__(self, verifier: Verifier, *, realm: str) -> None:
+    def __init__(self, verifier: Verifier, *, realm: str, policy: Policy | None = None) -> None:
         self._verifier = verifier
         self._realm = realm
+        self._policy = policy
         self._routes = _Routes.of(verifier.trust)
 
     @property
@@ -116,8 +94,11 @@ class Inbound:
             routes = self._read_routes()
         return routes.proof
 
-    def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | Refusal | None:
-        """The answer, if the one credential is a token that was verified before; None means: ask `admit`."""
+    def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | Refusal | InboundFlow | None:
+        """The answer, if the one credential is a token that was verified before; None means: ask `admit`.
+
+        A flow, as `admit` is one, where the policy has to be awaited.
+        """
         if len(facts.authorization) != 1 or facts.proof_fields or _holds_token(facts.query):
             return None
         value = facts.authorization[0]
@@ -132,7 +113,9 @@ class Inbound:
             return self.forbidden(why, caller=principal.issuer)
         if rule is not None and (rule.replay == _ONCE or rule.proof == _WPT):
             return None
-        return Admitted(principal)
+        if self._policy is None or facts.public:
+            return Admitted(principal)
+        return self._admit_by_policy(self._policy, facts, principal, now)
 
     def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
         """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
@@ -159,48 +142,84 @@ class Inbound:
                     now=now,
                 )
             try:
-                rule = self.check_route(facts, principal)
+                yield from self.authorize(facts, principal, now, proved)
             except Forbidden as why:
                 return self.forbidden(why, caller=principal.issuer)
-            check_bound(rule, principal)
-            if proved is not None:
-                yield from once.use_proof(principal, proved, now=now, leeway=self._leeway(principal))
-            if rule is not None and rule.replay == _ONCE:
-                yield from once.use_token(principal, now=now, leeway=self._leeway(principal))
         except TokenRejected as why:
-            return self._refusal_of_token(why if token is None else _of_the_field(why, token))
+            return refusal.of_token(why if token is None else _of_the_field(why, token), realm=self._realm)
         except Unavailable as why:
-            headers = [("retry-after", str(why.retry_after))]
-            return _refusal(503, headers, why.reason, str(why), claimed_issuer=why.issuer)
+            return refusal.unavailable(why)
+        return Admitted(principal)
+
+    def authorize(
+        self, facts: RequestFacts, principal: Principal, now: float, proved: Any = None
+    ) -> Generator[Effect, Answer, None]:
+        """Whether a known caller may do this: route rule, scopes, policy; then what is good once is used up.
+
+        A flow, as `admit` is one.
+
+        Raises:
+            Forbidden: it may not.
+            TokenRejected: a proof is missing, or the token or its proof was used before.
+            Unavailable: the policy, or who remembers what was used, cannot tell just now.
+        """
+        rule = self.check_route(facts, principal)
+        check_bound(rule, principal)
+        if self._policy is not None and not facts.public:
+            said = ask(self._policy, facts.method, facts.raw_path, principal, now)
+            if isinstance(said, AskPolicy):
+                said = (yield said).result
+            enforce(said, principal)
+        # last, so that nothing is used up by a request that is refused anyway
+        if proved is not None:
+            yield from once.use_proof(principal, proved, now=now, leeway=self._leeway(principal))
+        if rule is not None and rule.replay == _ONCE:
+            yield from once.use_token(principal, now=now, leeway=self._leeway(principal))
+
+    def verify(self, token: bytes, now: float, request: RequestLine) -> CallerFlow:
+        """Verify a token and, where a method and an external path are given, `authorize`; a flow.
+
+        Raises:
+            TokenRejected, Forbidden, Unavailable: as `Verifier.verify` and `authorize`.
+        """
+        known = None if request is None else self._verifier.cached(token, now)
+        principal = known or (yield from self._verifier.verify(token, now))
+        if request is not None:
+            method, path = request
+            # what is not ASCII turns into "?", which no path holds
+            facts = RequestFacts(authorization=(), method=method, raw_path=path.encode("ascii", "replace"))
+            yield from self.authorize(facts, principal, now)
+        return principal
+
+    def _admit_by_policy(
+        self, policy: Policy, facts: RequestFacts, principal: Principal, now: float
+    ) -> Admitted | Refusal | InboundFlow:
+        """The last check of a token that was verified before; no flow where the policy answers at once."""
+        try:
+            said = ask(policy, facts.method, facts.raw_path, principal, now)
+        except Forbidden as why:
+            return self.forbidden(why, caller=principal.issuer)
+        return (
+            self._await_policy(said, principal)
+            if isinstance(said, AskPolicy)
+            else self._obey(said, principal)
+        )
+
+    def _await_policy(self, pending: AskPolicy, principal: Principal) -> InboundFlow:
+        return self._obey((yield pending).result, principal)
+
+    def _obey(self, said: Any, principal: Principal) -> Admitted | Refusal:
+        try:
+            enforce(said, principal)
+        except Forbidden as why:
+            return self.forbidden(why, caller=principal.issuer)
+        except Unavailable as why:
+            return refusal.unavailable(why)
         return Admitted(principal)
 
     def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
-        """The 403 for a caller that is known; `insufficient_scope` where a scope is what is missing."""
-        headers = []
-        if why.scope is not None:
-            challenge = f'Bearer realm="{self._realm}", error="insufficient_scope", scope="{why.scope}"'
-            headers.append(("www-authenticate", challenge))
-        return _refusal(403, headers, why.reason, why.detail, claimed_issuer=caller)
-
-    def _refusal_of_token(self, why: TokenRejected) -> Refusal:
-        if isinstance(why, ProofRejected):
-            return _refusal(400, [], why.reason, why.detail, claimed_issuer=why.claimed_issuer)
-        challenge = f'Bearer realm="{self._realm}"'
-        status = 401
-        if why.reason in _MALFORMED:
-            status = 400
-            challenge += ', error="invalid_request", error_description="Malformed credentials"'
-        elif why.reason is Reason.EXPIRED:
-            challenge += ', error="invalid_token", error_description="The access token expired"'
-        elif why.reason is not Reason.NO_CREDENTIAL:
-            challenge += ', error="invalid_token", error_description="The access token is invalid"'
-        return _refusal(
-            status,
-            [("www-authenticate", challenge)],
-            why.reason,
-            why.detail,
-            claimed_issuer=why.claimed_issuer,
-        )
+        """The 403 for a caller that is known; see `refusal.forbidden`."""
+        return refusal.forbidden(why, realm=self._realm, caller=caller)
 
     def check_route(self, facts: RequestFacts, principal: Principal) -> RouteRule | None:
         """The rule that a known caller meets; None where routes have none (or need none: `facts.public`).
@@ -295,29 +314,3 @@ def _holds_token(query: bytes) -> bool:
         return False
     names = (pair.partition(b"=")[0] for pair in query.split(b"&"))
     return any(unquote_to_bytes(name) == b"access_token" for name in names)
-
-
-def _refusal(
-    status: int,
-    headers: Sequence[tuple[str, str]],
-    reason: Reason,
-    detail: str,
-    *,
-    claimed_issuer: str | None,
-) -> Refusal:
-    request_id = str(uuid.uuid4())
-    body = encode({"title": _TITLES[status], "status": status, "instance": f"urn:uuid:{request_id}"})
-    return Refusal(
-        status=status,
-        headers=[
-            ("content-type", "application/problem+json"),
-            ("content-length", str(len(body))),
-            ("cache-control", "no-store"),
-            *headers,
-        ],
-        body=body,
-        reason=reason,
-        detail=detail,
-        claimed_issuer=claimed_issuer,
-        request_id=request_id,
-    )

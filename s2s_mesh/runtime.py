@@ -91,7 +91,7 @@ class Runtime:
         self._replays: ReplayStore | None = None
         self._replay_pool: ThreadPoolExecutor | None = None
         self._open_replays_for(trust)
-        self.inbound = Inbound(self.verifier, realm=settings.issuer)
+        self.inbound = Inbound(self.verifier, realm=settings.issuer, policy=settings.policy)
         self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
         self._prover = Prover(self.signer)
         self.manager = (

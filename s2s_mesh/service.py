@@ -25,6 +25,8 @@ from .errors import KeyStoreError
 from .httpx_auth import MeshAuth
 from .httpx_transport import transport as mesh_transport
 from .identity import Principal, ServiceId
+from .inbound import CallerFlow, RequestLine
+from .policy import Policy
 from .rotation import RotationSchedule
 from .runtime import Runtime
 from .store import KeyStore
@@ -52,6 +54,7 @@ class Service:
         public_paths: exact paths that also let anonymous callers in.
         verified_cache_size: verified tokens to remember; 0 for none.
         jwks_cache: "shared" keeps other issuers' keys, sealed, in the key store as well as in each process.
+        policy: decides about every call that scopes and route rules allow; see docs/policy.md.
         allow_loopback_http: accept `http://127.0.0.1:PORT` ids; None takes the trust file's default.
         allow_unsealed_key_store: let private keys of an https issuer lie open in a shared store.
 
@@ -73,6 +76,7 @@ class Service:
         public_paths: Collection[str] = (),
         verified_cache_size: int = 10_000,
         jwks_cache: str = "process",
+        policy: Policy | None = None,
         allow_loopback_http: bool | None = None,
         allow_unsealed_key_store: bool = False,
     ) -> None:
@@ -88,6 +92,7 @@ class Service:
             public_paths=public_paths,
             verified_cache_size=verified_cache_size,
             jwks_cache=jwks_cache,
+            policy=policy,
             allow_loopback_http=allow_loopback_http,
             allow_unsealed_key_store=allow_unsealed_key_store,
         )
@@ -245,30 +250,31 @@ class Service:
 
     # -- verifying -------------------------------------------------------------------------------------
 
-    def verify(self, token: str | bytes) -> Principal:
+    def verify(self, token: str | bytes, *, request: RequestLine = None) -> Principal:
         """Verify a token that was made out to this service; may wait for the issuer's keys.
 
+        A `request`, method and external path, has route rule, scopes, policy and `replay` asked as well.
+
         Raises:
-            TokenRejected: refused; `reason` says why.
-            JWKSUnavailable: the issuer's keys cannot be had just now.
+            TokenRejected, Forbidden: refused; `reason` says why.
+            Unavailable: nobody can tell just now.
+            ConfigError: the policy is asynchronous.
         """
-        runtime, raw, at = self._before_verifying(token)
-        known = runtime.verifier.cached(raw, at)
-        return known or drive(runtime.verifier.verify(raw, at), runtime, self.clock)
+        runtime, found = self._verifying(token, request)
+        return found if isinstance(found, Principal) else drive(found, runtime, self.clock)
 
-    async def verify_async(self, token: str | bytes) -> Principal:
+    async def verify_async(self, token: str | bytes, *, request: RequestLine = None) -> Principal:
         """`verify` on the event loop, without blocking it."""
-        runtime, raw, at = self._before_verifying(token)
-        known = runtime.verifier.cached(raw, at)
-        if known is not None:
-            return known
-        return await drive_async(runtime.verifier.verify(raw, at), runtime, self.clock)
+        runtime, found = self._verifying(token, request)
+        return found if isinstance(found, Principal) else await drive_async(found, runtime, self.clock)
 
-    def _before_verifying(self, token: str | bytes) -> tuple[Runtime, bytes, float]:
+    def _verifying(self, token: str | bytes, request: RequestLine) -> tuple[Runtime, Principal | CallerFlow]:
         runtime, at = self._runtime or self.running(), self.clock()
         runtime.check_overdue(at)
         # what is not ASCII turns into "?", which no token holds
-        return runtime, token.encode("ascii", "replace") if isinstance(token, str) else bytes(token), at
+        raw = token.encode("ascii", "replace") if isinstance(token, str) else bytes(token)
+        known = runtime.verifier.cached(raw, at) if request is None else None
+        return runtime, known or runtime.inbound.verify(raw, at, request)
 
     # -- the application -------------------------------------------------------------------------------
 

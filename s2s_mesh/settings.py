@@ -13,6 +13,7 @@ from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
 from .errors import ConfigError
 from .identity import ServiceId
 from .keys import ALGORITHMS, DEFAULT_ALGORITHM
+from .policy import Policy, check_policy
 from .resolver import JWKSCacheLimits
 from .rotation import RotationSchedule
 from .store import KeyStore, open_store, parse_key_encryption_keys
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         public_paths: exact paths that also let anonymous callers in.
         verified_cache_size: tokens to remember; 0 for none.
         jwks_cache: "process" keeps other issuers' keys in each process, "shared" in the key store as well.
+        policy: asked about every call that scopes and route rules allow; None for none.
     """
 
     issuer: ServiceId
@@ -58,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_paths: frozenset[str]
     verified_cache_size: int
     jwks_cache: Literal["process", "shared"]
+    policy: Policy | None
 
     def __repr__(self) -> str:
         return f"Settings(issuer={self.issuer!r})"
@@ -129,6 +132,7 @@ def build(
     public_paths: Collection[str] = (),
     verified_cache_size: int = 10_000,
     jwks_cache: str = "process",
+    policy: Policy | None = None,
     allow_loopback_http: bool | None = None,
     allow_unsealed_key_store: bool = False,
 ) -> Settings:
@@ -189,6 +193,7 @@ def build(
         public_paths=frozenset(public_paths),
         verified_cache_size=verified_cache_size,
         jwks_cache=cache,
+        policy=None if policy is None else check_policy(policy, "policy"),
     )
 
 

@@ -34,8 +34,8 @@ FLOORS: list[list[str]] = [
         "trust_checks",
         "trust",
     ],
-    ["rotation", "keyrecord", "keyring", "resolver", "shared_sets", "verified_cache", "deny_list"],
-    ["signer", "prover", "verifier", "proof", "once", "inbound", "explain", "wellknown"],
+    ["rotation", "keyrecord", "keyring", "resolver", "shared_sets", "verified_cache", "deny_list", "policy"],
+    ["signer", "prover", "verifier", "proof", "once", "refusal", "inbound", "explain", "wellknown"],
     [
         "threads",
         "clock",

@@ -61,6 +61,8 @@ NOT_OF_TOKENS = {
     Reason.PROOF_FIELDS,
     Reason.BAD_WIT,
     Reason.BAD_WPT,
+    Reason.POLICY_DENIED,
+    Reason.POLICY_UNAVAILABLE,
 }
 
 

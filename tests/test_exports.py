@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 import s2s_mesh
-from s2s_mesh import asgi, errors, httpx_auth, httpx_transport, identity, rotation, service, trust
+from s2s_mesh import asgi, errors, httpx_auth, httpx_transport, identity, policy, rotation, service, trust
 
 ROOT = Path(s2s_mesh.__file__).parent
 HOMES = {
+    "AllOf": policy,
+    "AnyOf": policy,
     "ConfigError": errors,
+    "Decision": policy,
     "EndUser": identity,
     "Forbidden": errors,
     "JWKSInvalid": errors,
@@ -23,6 +26,9 @@ HOMES = {
     "MeshAuth": httpx_auth,
     "MeshError": errors,
     "MeshTransport": httpx_transport,
+    "Policy": policy,
+    "PolicyFacts": policy,
+    "PolicyUnavailable": errors,
     "Principal": identity,
     "Reason": errors,
     "RotationSchedule": rotation,

@@ -14,7 +14,10 @@ from . import (  # noqa: F401 - importing a table counts its rows
     test_inbound,
     test_jws,
     test_once,
+    test_opa,
+    test_policy_at_the_door,
     test_proof,
+    test_rego,
 )
 
 # Reasons whose rows come with the work they belong to: by name, and what that is about.
