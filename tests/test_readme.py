@@ -161,6 +161,8 @@ def call_many(folder: str) -> None:
         "app:app",
         "--workers",
         "2",
+        "--timeout-worker-healthcheck",
+        "60",  # on a loaded machine uvicorn would kill and replace a worker that is only slow
         "--log-level",
         "warning",
         "--port",

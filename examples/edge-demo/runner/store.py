@@ -25,6 +25,7 @@ from .relay import HOST, Relay, Target
 
 _START_SECONDS = 10.0
 Spawn = Callable[[str, list[str]], "subprocess.Popen[bytes]"]
+_DOCUMENTS = ("ring", "deny")
 
 
 class Store:
@@ -142,7 +143,8 @@ class ForeignRedis(Store):
 
     def clean(self, issuers: Collection[str]) -> None:
         for issuer in issuers:
-            self._command("DEL", _key(issuer))
+            for name in _DOCUMENTS:
+                self._command("DEL", _key(issuer, name))
 
     def _address(self) -> RedisAddress:
         return self._target
@@ -187,8 +189,8 @@ def _quiet_port() -> int:
     raise DemoError("no free port between 20000 and 32000 on 127.0.0.1")
 
 
-def _key(issuer: str) -> str:
-    return f"s2s-mesh:{{{issuer}}}:ring"
+def _key(issuer: str, name: str = "ring") -> str:
+    return f"s2s-mesh:{{{issuer}}}:{name}"
 
 
 def _userinfo(address: RedisAddress) -> str:
