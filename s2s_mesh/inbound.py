@@ -89,10 +89,7 @@ class Inbound:
     @property
     def wants_proof(self) -> bool:
         """Whether a route wants proof, so that requests must be looked at for it."""
-        routes = self._routes
-        if routes.trust is not self._verifier.trust:
-            routes = self._read_routes()
-        return routes.proof
+        return self._current_routes().proof
 
     def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | Refusal | InboundFlow | None:
         """The answer, if the one credential is a token that was verified before; None means: ask `admit`.
@@ -229,9 +226,7 @@ class Inbound:
         Raises:
             Forbidden: no rule, or a scope is missing.
         """
-        routes = self._routes
-        if routes.trust is not self._verifier.trust:
-            routes = self._read_routes()
+        routes = self._current_routes()
         # An alias without rules of its own is no way around the rules of the other names.
         if not routes.tables or facts.public:
             return None
@@ -256,8 +251,10 @@ class Inbound:
     def _leeway(self, principal: Principal) -> float:
         return self._verifier.rules(principal.issuer).leeway
 
-    def _read_routes(self) -> _Routes:
-        routes = self._routes = _Routes.of(self._verifier.trust)
+    def _current_routes(self) -> _Routes:
+        routes = self._routes
+        if routes.trust is not self._verifier.trust:
+            routes = self._routes = _Routes.of(self._verifier.trust)
         return routes
 
 

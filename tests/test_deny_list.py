@@ -135,6 +135,7 @@ def test_round_trip() -> None:
     rules = EMPTY.add(rule(issuer=EDGE, until=NOW + 1.5)).add(rule(id="r2", user_sub="ü")).remove("r2", NOW)
     assert DenyList.parse(rules.to_bytes()) == rules
     assert DenyList.parse(EMPTY.to_bytes()) == EMPTY
+    assert repr(rules) == "<DenyList of 2 rules>"  # in tracebacks; who is denied stands in the log
 
 
 @pytest.mark.parametrize(

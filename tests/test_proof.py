@@ -198,6 +198,12 @@ ROWS: list[tuple[str, Callable[[], Fields], int, Reason | None]] = [
     ("all three as they should be", good_fields, 200, None),
     # the access token
     ("a plain token without proof", lambda: fields(good(), None, None), 401, R.PROOF_MISSING),
+    (
+        "a transaction token is no proof",
+        lambda: [*fields(access_token(), None, None), (b"txn-token", b"a.b.c")],
+        401,
+        R.PROOF_MISSING,
+    ),
     ("a bound token as plain bearer", lambda: fields(access_token(), None, None), 401, R.PROOF_MISSING),
     ("a plain token with a proof", with_token(good), 401, R.PROOF_MISMATCH),
     ("bound by x5t#S256", with_token(lambda: access_token(cnf={"x5t#S256": "x"})), 401, R.PROOF_MISMATCH),
