@@ -162,13 +162,15 @@ def test_after_an_outage_of_the_store_the_route_recovers_by_itself(tmp_path: Pat
         receiver.close()
 
 
+@pytest.mark.parametrize("wanted", ['replay = "once"', 'proof = "wpt"'])
 @pytest.mark.parametrize("store", [None, "file:///tmp/keys"])
 def test_a_store_that_cannot_tell_in_an_instant_is_refused_at_the_start(
-    tmp_path: Path, store: str | None
+    tmp_path: Path, store: str | None, wanted: str
 ) -> None:
-    """With what is expected; the service does not start and take tokens twice."""
+    """With what is expected; a service that could not enforce the route does not start."""
+    routes = ROUTES.replace('replay = "once"', wanted)
     (tmp_path / "trust.toml").write_text(
-        f'version = 1\n[[allow]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\n{ROUTES}'
+        f'version = 1\n[[allow]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\n{routes}'
     )
     service = Service(
         issuer=WALLETS, trust=tmp_path / "trust.toml", key_store=store, allow_unsealed_key_store=True
