@@ -9,7 +9,7 @@ from collections.abc import Callable
 from .deny_list import DenyList
 from .errors import KeyStoreError
 from .settings import Settings
-from .store import Document, Notifier, SealedStore, Sealer
+from .store import Document, Notifier, SealedStore
 from .store.conflicts import despite_conflicts
 
 log = logging.getLogger("s2s_mesh.deny")
@@ -21,11 +21,7 @@ _CHANGED = "deny list changed"
 def deny_list_keeper(settings: Settings, *, clock: Callable[[], float]) -> DenyListKeeper | None:
     """The keeper of a service's deny list; None for a service that has no place for one."""
     store = settings.open_document(NAME)
-    if store is None:
-        return None
-    keks = settings.key_encryption_keys
-    sealer = Sealer(keks, issuer=settings.issuer, purpose=NAME) if keks and store.shared else None
-    return DenyListKeeper(SealedStore(store, sealer), clock=clock)
+    return None if store is None else DenyListKeeper(settings.sealed(store, purpose=NAME), clock=clock)
 
 
 class DenyListKeeper:

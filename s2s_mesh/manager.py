@@ -17,7 +17,7 @@ from .keyring import KeyRing
 from .keys import SigningKey
 from .rotation import RotationSchedule
 from .settings import Settings
-from .store import Document, KeyStore, Notifier, SealedStore, Sealer
+from .store import Document, KeyStore, Notifier, SealedStore
 from .store.conflicts import despite_conflicts
 
 log = logging.getLogger("s2s_mesh.keys")
@@ -29,10 +29,8 @@ def key_manager(
     settings: Settings, store: KeyStore, *, may_create: Callable[[], bool], clock: Callable[[], float]
 ) -> KeyManager:
     """The manager of a service's ring in `store`; `may_create` and `clock` as in `KeyManager`."""
-    keks = settings.key_encryption_keys
-    sealer = Sealer(keks, issuer=settings.issuer) if keks and store.shared else None
     return KeyManager(
-        SealedStore(store, sealer),
+        settings.sealed(store),
         issuer=settings.issuer,
         schedule=settings.schedule,
         algorithm=settings.algorithm,

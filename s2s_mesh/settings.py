@@ -16,7 +16,7 @@ from .keys import ALGORITHMS, DEFAULT_ALGORITHM
 from .policy import Policy, check_policy
 from .resolver import JWKSCacheLimits
 from .rotation import RotationSchedule
-from .store import KeyStore, open_store, parse_key_encryption_keys
+from .store import KeyStore, SealedStore, Sealer, open_store, parse_key_encryption_keys
 from .store.replay import ReplayStore, open_replay_store
 from .trust import TrustConfig
 from .trust_file import TrustFile
@@ -90,6 +90,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return None
         with _named("key_store", "S2S_MESH_KEY_STORE, else REDIS_URL"):
             return open_store(self.key_store, issuer=self.issuer, name=name)
+
+    def sealed(self, store: KeyStore, *, purpose: str = "ring") -> SealedStore:
+        """`store` with its documents sealed; open where no other process can read it, or without a key."""
+        keks = self.key_encryption_keys
+        sealer = Sealer(keks, issuer=self.issuer, purpose=purpose) if keks and store.shared else None
+        return SealedStore(store, sealer)
 
     def open_replays(self) -> ReplayStore:
         """Where token ids that were used are remembered, inert until used.
