@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
-import weakref
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -19,13 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import settings as settings_
 from .asgi import MeshMiddleware, answer_document
 from .claims import check_scopes
-from .clock import now
 from .drivers import drive, drive_async
-from .errors import KeyStoreError
 from .httpx_auth import MeshAuth
 from .httpx_transport import transport as mesh_transport
 from .identity import Principal, ServiceId
 from .inbound import CallerFlow, RequestLine
+from .life import ServiceLife
 from .policy import Policy
 from .rotation import RotationSchedule
 from .runtime import Runtime
@@ -34,7 +29,7 @@ from .trust import TrustConfig
 from .wellknown import DOCUMENTS, WellKnown
 
 
-class Service:
+class Service(ServiceLife):
     """Signs, publishes and verifies for one issuer.
 
     Construction is inert: it reads the trust file and checks the configuration, and opens no socket, thread,
@@ -80,7 +75,7 @@ class Service:
         allow_loopback_http: bool | None = None,
         allow_unsealed_key_store: bool = False,
     ) -> None:
-        self.settings = settings_.build(
+        settings = settings_.build(
             issuer=issuer,
             trust=trust,
             key_store=key_store,
@@ -96,15 +91,9 @@ class Service:
             allow_loopback_http=allow_loopback_http,
             allow_unsealed_key_store=allow_unsealed_key_store,
         )
-        self.issuer: ServiceId = self.settings.issuer
-        self.well_known = None if key_store is None else WellKnown(self.issuer, self.settings.schedule)
-        self.clock: Callable[[], float] = now
-        self._serves = False
-        self._store = self.settings.open_key_store()
-        self._runtime: Runtime | None = None
-        self._lock = threading.Lock()
-        self._users = 0
-        _services.add(self)
+        self.issuer: ServiceId = settings.issuer
+        self.well_known = None if key_store is None else WellKnown(self.issuer, settings.schedule)
+        super().__init__(settings)
 
     @classmethod
     def from_env(
@@ -120,81 +109,6 @@ class Service:
 
     def __repr__(self) -> str:
         return f"Service(issuer={self.issuer!r})"
-
-    # -- life ------------------------------------------------------------------------------------------
-
-    def running(self) -> Runtime:
-        """The living parts in this process; starts them at first use."""
-        runtime = self._runtime
-        if runtime is None:
-            with self._lock:
-                runtime = self._runtime
-                if runtime is None:
-                    runtime = Runtime(self.settings, self._store, serves=self._serves_jwks, clock=self.clock)
-                    runtime.start()
-                    self._runtime = runtime
-        return runtime
-
-    def __enter__(self) -> Service:
-        with self._lock:
-            self._users += 1
-        runtime = self.running()
-        if runtime.manager is not None:
-            try:
-                runtime.manager.refresh()
-            except KeyStoreError:  # logged; the housekeeper retries, and the service turns ready by itself
-                runtime.kick()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users = max(self._users - 1, 0)
-            if self._users:
-                return
-            runtime, self._runtime = self._runtime, None
-        if runtime is not None:
-            runtime.stop()
-
-    async def __aenter__(self) -> Service:
-        return await asyncio.to_thread(self.__enter__)
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.__exit__)
-
-    @asynccontextmanager
-    async def lifespan(self, _app: Any = None) -> AsyncGenerator[None, None]:
-        """A lifespan for Starlette; `async with service.lifespan(app):` inside a lifespan of your own."""
-        async with self:
-            yield
-
-    @property
-    def ready(self) -> bool:
-        """Whether this process holds a ring (or needs none); for a readiness probe."""
-        runtime = self.running()
-        return runtime.manager is None or runtime.ring is not None
-
-    @property
-    def not_ready_reason(self) -> str | None:
-        """Why `ready` is false: the store's last error, for the operator; None when ready."""
-        runtime = self.running()
-        if runtime.manager is None or runtime.ring is not None:
-            return None
-        return str(runtime.manager.last_error or "the key ring is being loaded")
-
-    def load(self) -> None:
-        """Make sure that the ring is in memory; may block for seconds.
-
-        Raises:
-            KeyStoreError: it cannot be had.
-            ConfigError: this service only verifies.
-        """
-        self.running().load_ring()
-
-    async def load_async(self) -> None:
-        """`load`, off the event loop."""
-        runtime = self.running()
-        if runtime.manager is None or runtime.manager.usable is None:
-            await asyncio.to_thread(runtime.load_ring)
 
     # -- signing ---------------------------------------------------------------------------------------
 
@@ -326,25 +240,3 @@ class Service:
             return Route(path, endpoint, methods=["GET"])
 
         return [route(path, document) for path, document in documents.items()]
-
-    def _serves_jwks(self) -> bool:
-        return self._serves
-
-    def _after_fork(self) -> None:
-        """In the child there are no threads, and sockets and locks are the parent's."""
-        self._lock = threading.Lock()
-        self._runtime = None
-        if self._store is not None and self._store.shared:
-            self._store = self.settings.open_key_store()
-
-
-_services: weakref.WeakSet[Service] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for service in list(_services):
-        service._after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_after_fork_in_child)

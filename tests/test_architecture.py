@@ -68,6 +68,7 @@ FLOORS: list[list[str]] = [
         "httpx_auth",
         "httpx_transport",
         "asgi",
+        "life",
         "service",
         "testing",
         "integrations.*",
