@@ -7,6 +7,7 @@ import json
 from s2s_mesh import Service, ServiceId, TrustConfig
 from s2s_mesh.effects import Answer
 from s2s_mesh.inbound import Admitted, RequestFacts
+from s2s_mesh.refusal import Refusal
 
 from .contestants import OURS, Bench, Contestant
 from .material import WALLETS, caller, jwks_document, trust_text
@@ -40,8 +41,8 @@ def _verify(bench: Bench) -> Operation:
     inbound, now = service.running().inbound, service.clock()
     proven = _caller(bench).running().prove(ServiceId(WALLETS), None, "GET", b"/")
     facts = RequestFacts(
-        authorization=[b"Bearer " + proven.access_token.encode()],
-        proof_fields=[
+        headers=[
+            (b"authorization", b"Bearer " + proven.access_token.encode()),
             (b"workload-identity-token", proven.wit.encode()),
             (b"workload-proof-token", proven.wpt.encode()),
         ],
@@ -49,6 +50,8 @@ def _verify(bench: Bench) -> Operation:
 
     def verify() -> object:
         flow = inbound.admit(facts, now)
+        if isinstance(flow, (Admitted, Refusal)):
+            raise RuntimeError("a proof is verified anew each time")
         try:
             next(flow)
             flow.send(Answer(now, result=True))

@@ -12,12 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import proof
 from .claims import check_scopes
 from .drivers import drive_async
 from .errors import ConfigError, Forbidden, Reason
 from .identity import Principal
-from .inbound import Admitted, InboundFlow, RequestFacts
+from .inbound import Admitted, RequestFacts
 from .refusal import Refusal
 from .runtime import Runtime
 from .wellknown import DOCUMENTS, Answer, WellKnown
@@ -121,6 +120,7 @@ class MeshMiddleware:
         self.app = app
         self._service = service
         self._serve_well_known = serve_well_known
+        self._public_paths = service.public_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -141,16 +141,14 @@ class MeshMiddleware:
                 return
         runtime, now = self._service.running(), self._service.clock()
         runtime.check_overdue(now)
-        facts = self._facts(scope, with_proof=runtime.inbound.wants_proof)
-        outcome: Admitted | Refusal | InboundFlow | None = runtime.inbound.admit_cached(facts, now)
-        if outcome is None:
-            outcome = runtime.inbound.admit(facts, now)
-        if not isinstance(outcome, (Admitted, Refusal)):
-            outcome = await drive_async(outcome, runtime, self._service.clock)
-        if isinstance(outcome, Refusal):
-            _log_refusal(scope, outcome)
-            await _refuse(kind, scope, send, outcome)
-            return
+        outcome = runtime.inbound.admit(self._facts(scope), now)
+        if not isinstance(outcome, Admitted):
+            if not isinstance(outcome, Refusal):
+                outcome = await drive_async(outcome, runtime, self._service.clock)
+            if isinstance(outcome, Refusal):
+                _log_refusal(scope, outcome)
+                await _refuse(kind, scope, send, outcome)
+                return
         credentials = _admit(scope, outcome.principal)
 
         def send_unless_403(message: Message) -> Awaitable[None]:
@@ -201,18 +199,13 @@ class MeshMiddleware:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    def _facts(self, scope: Scope, *, with_proof: bool) -> RequestFacts:
-        raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
+    def _facts(self, scope: Scope) -> RequestFacts:
         return RequestFacts(
-            authorization=[value for name, value in scope["headers"] if name == b"authorization"],
+            headers=scope["headers"],
             method=scope.get("method", "GET"),  # a websocket handshake is a GET
-            raw_path=raw_path,
+            raw_path=scope.get("raw_path") or quote(scope["path"]).encode(),
             query=scope.get("query_string", b""),
-            public=bool(self._service.public_paths) and _route_path(scope) in self._service.public_paths,
-            # looked for only where it may be used: most services never pay for it
-            proof_fields=[(name, value) for name, value in scope["headers"] if proof.is_field(name)]
-            if with_proof
-            else (),
+            public=bool(self._public_paths) and _route_path(scope) in self._public_paths,
         )
 
 

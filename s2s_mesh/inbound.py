@@ -18,6 +18,7 @@ from .policy import Policy, ask, enforce
 from .refusal import Refusal
 from .routes import RouteTable, external_path
 from .trust import RouteRule, TrustConfig
+from .verified_cache import Digest, digest_of
 from .verifier import Verifier
 
 _TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
@@ -29,21 +30,18 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the decision about a request rests on.
 
     Attributes:
-        authorization: every Authorization field line, in order, as bytes.
+        headers: every field line, in order: lower-case name, value.
         method: upper case.
         raw_path: the external path as sent, percent-encoded, without the query.
         query: the query as sent, without "?".
         public: whether the application lets anonymous callers in here.
-        proof_fields: every field line for which `proof.is_field` holds, lower-case name and value; needed
-            only while `Inbound.wants_proof`.
     """
 
-    authorization: Sequence[bytes]
+    headers: Sequence[tuple[bytes, bytes]] = ()
     method: str = "GET"
     raw_path: bytes = b"/"
     query: bytes = b""
     public: bool = False
-    proof_fields: Sequence[tuple[bytes, bytes]] = ()
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -88,45 +86,78 @@ class Inbound:
 
     @property
     def wants_proof(self) -> bool:
-        """Whether a route wants proof, so that requests must be looked at for it."""
+        """Whether a route wants proof; where none does, no request is looked at for it."""
         return self._current_routes().proof
 
-    def admit_cached(self, facts: RequestFacts, now: float) -> Admitted | Refusal | InboundFlow | None:
-        """The answer, if the one credential is a token that was verified before; None means: ask `admit`.
+    def admit(self, facts: RequestFacts, now: float) -> Admitted | Refusal | InboundFlow:
+        """Decide. Refuses, never raises, whatever the caller sent.
 
-        A flow, as `admit` is one, where the policy has to be awaited.
+        At once where the one credential is a token that was verified before and no policy is asked; else by
+        a flow, as `Verifier.verify` is one.
         """
-        if len(facts.authorization) != 1 or facts.proof_fields or _holds_token(facts.query):
-            return None
-        value = facts.authorization[0]
-        if value[:7].lower() != b"bearer " or len(value) > _LONGEST:
-            return None
-        principal = self._verifier.cached(value[7:], now)
-        if principal is None:
-            return None
+        routes = self._current_routes()
+        authorization = [value for name, value in facts.headers if name == b"authorization"]
+        fields = [field for field in facts.headers if proof.is_field(field[0])] if routes.proof else []
+        digest = None
+        if len(authorization) == 1 and not fields:
+            value = authorization[0]
+            if value[:7].lower() == b"bearer " and len(value) <= _LONGEST and not _holds_token(facts.query):
+                digest = digest_of(value[7:])
+                known = self._verifier.recall(digest, now)
+                if known is not None:
+                    if self._policy is None and not routes.tables:
+                        return Admitted(known)
+                    answer = self._admit_known(facts, known, now)
+                    if answer is not None:
+                        return answer
+        return self._decide(facts, authorization, fields, digest, now)
+
+    def _admit_known(
+        self, facts: RequestFacts, known: Principal, now: float
+    ) -> Admitted | Refusal | InboundFlow | None:
+        """The answer to a token that was verified before; None where the route wants it verified anew."""
         try:
-            rule = self.check_route(facts, principal)
+            rule = self.check_route(facts, known)
         except Forbidden as why:
-            return self.forbidden(why, caller=principal.issuer)
+            return self.forbidden(why, caller=known.issuer)
         if rule is not None and (rule.replay == _ONCE or rule.proof == _WPT):
             return None
         if self._policy is None or facts.public:
-            return Admitted(principal)
-        return self._admit_by_policy(self._policy, facts, principal, now)
+            return Admitted(known)
+        return self._admit_by_policy(self._policy, facts, known, now)
 
-    def admit(self, facts: RequestFacts, now: float) -> InboundFlow:
-        """Decide; a flow, as `Verifier.verify` is one. Refuses, never raises, whatever the caller sent."""
+    def _admit_by_policy(
+        self, policy: Policy, facts: RequestFacts, known: Principal, now: float
+    ) -> InboundFlow:
+        try:
+            yield from _obey(policy, facts, known, now)
+        except Forbidden as why:
+            return self.forbidden(why, caller=known.issuer)
+        except Unavailable as why:
+            return refusal.unavailable(why)
+        return Admitted(known)
+
+    def _decide(
+        self,
+        facts: RequestFacts,
+        authorization: Sequence[bytes],
+        fields: Sequence[tuple[bytes, bytes]],
+        digest: Digest | None,
+        now: float,
+    ) -> InboundFlow:
         token = None
         try:
-            shown = proof.presented(facts.proof_fields) if facts.proof_fields else None
-            token = _bearer(facts)
+            shown = proof.presented(fields) if fields else None
+            token = _bearer(authorization, facts.query)
             if token is None:
                 if shown is not None:
                     raise ProofRejected(Reason.PROOF_FIELDS, "a proof without the access token it belongs to")
                 if facts.public:
                     return Admitted(None)
                 raise TokenRejected(Reason.NO_CREDENTIAL, "no bearer token in the Authorization field")
-            principal = yield from self._verifier.verify(token, now, with_proof=shown is not None)
+            principal = yield from self._verifier.verify(
+                token, now, with_proof=shown is not None, digest=digest
+            )
             proved = None
             if shown is not None:
                 proved = yield from proof.verify(
@@ -163,10 +194,7 @@ class Inbound:
         rule = self.check_route(facts, principal)
         check_bound(rule, principal)
         if self._policy is not None and not facts.public:
-            said = ask(self._policy, facts.method, facts.raw_path, principal, now)
-            if isinstance(said, AskPolicy):
-                said = (yield said).result
-            enforce(said, principal)
+            yield from _obey(self._policy, facts, principal, now)
         # last, so that nothing is used up by a request that is refused anyway
         if proved is not None:
             yield from once.use_proof(principal, proved, now=now, leeway=self._leeway(principal))
@@ -184,35 +212,9 @@ class Inbound:
         if request is not None:
             method, path = request
             # what is not ASCII turns into "?", which no path holds
-            facts = RequestFacts(authorization=(), method=method, raw_path=path.encode("ascii", "replace"))
+            facts = RequestFacts(method=method, raw_path=path.encode("ascii", "replace"))
             yield from self.authorize(facts, principal, now)
         return principal
-
-    def _admit_by_policy(
-        self, policy: Policy, facts: RequestFacts, principal: Principal, now: float
-    ) -> Admitted | Refusal | InboundFlow:
-        """The last check of a token that was verified before; no flow where the policy answers at once."""
-        try:
-            said = ask(policy, facts.method, facts.raw_path, principal, now)
-        except Forbidden as why:
-            return self.forbidden(why, caller=principal.issuer)
-        return (
-            self._await_policy(said, principal)
-            if isinstance(said, AskPolicy)
-            else self._obey(said, principal)
-        )
-
-    def _await_policy(self, pending: AskPolicy, principal: Principal) -> InboundFlow:
-        return self._obey((yield pending).result, principal)
-
-    def _obey(self, said: Any, principal: Principal) -> Admitted | Refusal:
-        try:
-            enforce(said, principal)
-        except Forbidden as why:
-            return self.forbidden(why, caller=principal.issuer)
-        except Unavailable as why:
-            return refusal.unavailable(why)
-        return Admitted(principal)
 
     def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
         """The 403 for a caller that is known; see `refusal.forbidden`."""
@@ -270,6 +272,13 @@ def check_bound(rule: RouteRule | None, principal: Principal) -> None:
         ).claimed_by(principal.issuer)
 
 
+def _obey(
+    policy: Policy, facts: RequestFacts, principal: Principal, now: float
+) -> Generator[Effect, Answer, None]:
+    said = ask(policy, facts.method, facts.raw_path, principal, now)
+    enforce((yield said).result if isinstance(said, AskPolicy) else said, principal)
+
+
 def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:
     audiences = {rule.audience for rule in trust.routes}
     return {
@@ -278,14 +287,14 @@ def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:
     }
 
 
-def _bearer(facts: RequestFacts) -> bytes | None:
+def _bearer(authorization: Sequence[bytes], query: bytes) -> bytes | None:
     """The one bearer token, or None where nothing that concerns us was presented (standards (a)2 step 1)."""
-    if len(facts.authorization) > 1:
+    if len(authorization) > 1:
         raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
-    if not facts.authorization:
+    if not authorization:
         return None
-    value = facts.authorization[0]
-    if _holds_token(facts.query):
+    value = authorization[0]
+    if _holds_token(query):
         raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "access_token in the query beside Authorization")
     scheme, _, credentials = value.partition(b" ")
     if scheme.lower() != b"bearer":

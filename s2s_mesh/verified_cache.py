@@ -12,9 +12,15 @@ correctness.
 from __future__ import annotations
 
 import hashlib
-from typing import Generic, TypeVar
+from typing import Generic, NewType, TypeVar
 
 T = TypeVar("T")
+Digest = NewType("Digest", bytes)  # made by `digest_of` alone
+
+
+def digest_of(token: bytes) -> Digest:
+    """The name under which exactly these bytes are remembered."""
+    return Digest(hashlib.sha256(token).digest())
 
 
 class VerifiedCache(Generic[T]):
@@ -28,28 +34,23 @@ class VerifiedCache(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._young: dict[bytes, T] = {}
-        self._old: dict[bytes, T] = {}
+        self._young: dict[Digest, T] = {}
+        self._old: dict[Digest, T] = {}
 
-    def get(self, token: bytes) -> T | None:
-        """What was remembered for exactly these bytes, or None."""
-        if not self.size:
-            return None
-        digest = hashlib.sha256(token).digest()
+    def get(self, digest: Digest) -> T | None:
+        """What was remembered under this digest, or None."""
         entry = self._young.get(digest)
         if entry is None:
             entry = self._old.get(digest)
             if entry is not None:
-                self._put(digest, entry)
+                self.put(digest, entry)
         return entry
 
-    def put(self, token: bytes, entry: T) -> None:
-        """Remember `entry` for exactly these bytes."""
-        if self.size:
-            self._put(hashlib.sha256(token).digest(), entry)
-
-    def _put(self, digest: bytes, entry: T) -> None:
+    def put(self, digest: Digest, entry: T) -> None:
+        """Remember `entry` under this digest."""
         if len(self._young) >= self.size:
+            if not self.size:
+                return
             self._old, self._young = self._young, {}
         self._young[digest] = entry
 

@@ -20,7 +20,7 @@ from .identity import Principal, freeze
 from .keys import VerificationKey
 from .resolver import KeyResolver
 from .trust import IssuerTrust, TrustConfig, TrustedPair
-from .verified_cache import VerifiedCache
+from .verified_cache import Digest, VerifiedCache, digest_of
 
 VerifyFlow = Generator[Effect, Answer, Principal]
 
@@ -80,7 +80,11 @@ class Verifier:
         the deny list are checked again. Issuer, audience, scopes and signature cannot have changed: the
         bytes are equal.
         """
-        entry = self._cache.get(token)
+        return self.recall(digest_of(token), now)
+
+    def recall(self, digest: Digest, now: float) -> Principal | None:
+        """`cached`, for one who has the token's digest (`digest_of`) at hand."""
+        entry = self._cache.get(digest)
         return entry.principal if entry is not None and self._stands(entry, now) else None
 
     def _stands(self, entry: _Verified, now: float) -> bool:
@@ -91,7 +95,9 @@ class Verifier:
             and self._resolver.key(entry.issuer, entry.key.kid, now) is entry.key
         )
 
-    def verify(self, token: bytes, now: float, *, with_proof: bool = False) -> VerifyFlow:
+    def verify(
+        self, token: bytes, now: float, *, with_proof: bool = False, digest: Digest | None = None
+    ) -> VerifyFlow:
         """Verify a token; yields `FetchJWKS` and `LoadDenyList`.
 
         Args:
@@ -99,6 +105,7 @@ class Verifier:
             now: Unix seconds.
             with_proof: also accept a token that is bound to a key; the caller then verifies the proof that
                 came along (`proof.py`). Such a token is never remembered, so nobody finds it as verified.
+            digest: the token's, where it is at hand.
 
         Raises:
             TokenRejected: the token is refused; `reason` says why.
@@ -128,7 +135,7 @@ class Verifier:
         if self._cache.size and claims.thumbprint is None:
             until = claims.expires_at + known.leeway
             entry = _VerifiedToken(known.issuer, key, trust, deny, claims.not_before, until, principal)
-            self._cache.put(token, entry)
+            self._cache.put(digest or digest_of(token), entry)
         return principal
 
     def rules(self, issuer: str) -> IssuerTrust:
@@ -157,7 +164,8 @@ class Verifier:
             TokenRejected: the WIT is refused.
             Unavailable: as `verify`.
         """
-        entry = self._wits.get(token)
+        digest = digest_of(token)
+        entry = self._wits.get(digest)
         if entry is not None and entry.issuer == issuer and self._stands(entry, now):
             return entry.proof_key
         trust, known = self.trust, self.rules(issuer)
@@ -167,7 +175,7 @@ class Verifier:
         key, deny = yield from self._authenticate(decoded, issuer, claims.token_id, now)
         until = claims.expires_at + known.leeway
         self._wits.put(
-            token, _VerifiedWit(issuer, key, trust, deny, claims.not_before, until, claims.proof_key)
+            digest, _VerifiedWit(issuer, key, trust, deny, claims.not_before, until, claims.proof_key)
         )
         return claims.proof_key
 

@@ -45,7 +45,7 @@ WHOLE = TrustConfig.parse(TRUST)
 
 
 def facts(method: str, path: bytes) -> RequestFacts:
-    return RequestFacts(authorization=(), method=method, raw_path=path)
+    return RequestFacts(method=method, raw_path=path)
 
 
 GET = facts("GET", b"/cards")
@@ -249,12 +249,12 @@ def test_an_unknown_issuer_is_told_from_a_misspelt_one(issuer: str, advice: str)
         (EDGE, WALLETS, GET, None),
         ("https://nobody.example.com", WALLETS, None, Reason.UNKNOWN_ISSUER),
         (EDGE, ALIAS, None, Reason.PAIR_NOT_GRANTED),
-        (EDGE, WALLETS, RequestFacts(authorization=(), raw_path=b"//cards"), Reason.BAD_PATH),
-        (EDGE, WALLETS, RequestFacts(authorization=(), raw_path=b"/x"), Reason.NO_ROUTE_RULE),
+        (EDGE, WALLETS, RequestFacts(raw_path=b"//cards"), Reason.BAD_PATH),
+        (EDGE, WALLETS, RequestFacts(raw_path=b"/x"), Reason.NO_ROUTE_RULE),
         (
             EDGE,
             WALLETS,
-            RequestFacts(authorization=(), raw_path=b"/cards", method="PUT"),
+            RequestFacts(raw_path=b"/cards", method="PUT"),
             Reason.MISSING_SCOPE,
         ),
     ],

@@ -115,7 +115,7 @@ def test_a_token_that_was_verified_before_is_not_verified_again(tmp_path: Path, 
     policy = kind(YES)
     with behind(tmp_path, policy) as receiver:
         assert receiver.call(TOKEN).status == 200
-        receiver.service.running().inbound.admit = None  # type: ignore[method-assign, assignment]
+        receiver.service.running().verifier.verify = None  # type: ignore[method-assign, assignment]
         for _ in range(3):
             assert receiver.call(TOKEN).status == 200
         assert policy.asked == 4

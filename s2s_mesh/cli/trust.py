@@ -114,11 +114,7 @@ def explain(
     resolver = KeyResolver(JWKSCacheLimits())
     verifier = Verifier(audiences=[own], trust=trust, resolver=resolver)
     inbound = Inbound(verifier, realm=own)
-    request = (
-        None
-        if path is None
-        else RequestFacts(authorization=(), method=method.upper(), raw_path=path.encode())
-    )
+    request = None if path is None else RequestFacts(method=method.upper(), raw_path=path.encode())
     if token is None:
         assert issuer is not None  # noqa: S101 - checked above
         answer = explain_pair(inbound, verifier, whole, issuer=issuer, audience=own, request=request)
