@@ -11,11 +11,13 @@ from .errors import (
     JWKSUnavailable,
     KeyStoreError,
     MeshError,
+    NoUser,
     PolicyUnavailable,
     Reason,
     StoreConflict,
     StoreReason,
     TokenRejected,
+    UserExpired,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ __all__ = [
     "MeshAuth",
     "MeshError",
     "MeshTransport",
+    "NoUser",
     "Policy",
     "PolicyFacts",
     "PolicyUnavailable",
@@ -53,6 +56,7 @@ __all__ = [
     "StoreReason",
     "TokenRejected",
     "TrustConfig",
+    "UserExpired",
     "__version__",
     "require",
 ]

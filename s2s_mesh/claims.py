@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from . import users
 from .errors import ConfigError, Reason, TokenRejected
+from .identity import EndUser
 from .jws import b64url_encode
 
 DEFAULT_LIFE = 120
@@ -51,6 +53,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         expires_at: Unix seconds, `exp` as written.
         scopes: what it asks for; None where the claim is absent.
         thumbprint: of the key that the token is bound to, `cnf.jkt`; None for a plain bearer token.
+        user: on whose behalf the caller acts, or None; whether it may is not looked at.
     """
 
     subject: str
@@ -60,6 +63,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expires_at: int
     scopes: frozenset[str] | None
     thumbprint: str | None
+    user: EndUser | None = None
 
 
 def new_token_id() -> str:
@@ -75,16 +79,21 @@ def build(
     now: float,
     life: int,
     thumbprint: str | None = None,
+    user: EndUser | None = None,
 ) -> dict[str, Any]:
-    """The claims of a new service token without a user (I-C1 to I-C7).
+    """The claims of a new service token (I-C1 to I-C7).
 
     Args:
-        issuer: ourselves; also `sub` and `client_id` (RFC 9068 section 2.2).
+        issuer: ourselves; also `client_id` and, without a user, `sub` (RFC 9068 section 2.2).
         audience: the one service it is for.
         scopes: what to ask for; None leaves the claim out, which asks for all that is granted.
         now: Unix seconds.
         life: seconds until it expires.
         thumbprint: of the key to bind it to (RFC 9449 section 6.1); None for a plain bearer token.
+        user: on whose behalf we call, checked (`users.check`); the token does not outlive it.
+
+    Raises:
+        ConfigError: no token can carry this user.
     """
     issued_at = int(now)
     claims: dict[str, Any] = {
@@ -100,6 +109,9 @@ def build(
         claims["cnf"] = {"jkt": thumbprint}
     if scopes is not None:
         claims["scope"] = " ".join(sorted(scopes))
+    if user is not None:
+        claims.update(users.claims_of(user, issuer))
+        claims["exp"] = int(min(claims["exp"], user.expires_at))
     return claims
 
 
@@ -126,6 +138,7 @@ def validate(
     now: float,
     *,
     with_proof: bool = False,
+    services: Collection[str] = (),
 ) -> Claims:
     """Check every claim of a service token (standards (a)2 steps 9 and 12).
 
@@ -136,6 +149,7 @@ def validate(
         now: Unix seconds.
         with_proof: whether a proof came along, which the caller checks against `Claims.thumbprint`; without,
             a token that is bound to a key is refused.
+        services: ids of services, which no user may have.
 
     Raises:
         TokenRejected: naming the first claim that does not hold.
@@ -144,21 +158,23 @@ def validate(
         raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not the issuer whose rules apply")
     audience = _audience(claims.get("aud"), audiences)
     not_before, expires_at = check_times(claims, rules, now)
+    user = None
     if "act" in claims or "sub_id" in claims:
-        raise TokenRejected(Reason.USER_NOT_ACCEPTED, "the token carries a user; no route here accepts one")
+        user = users.read(claims, rules.issuer, services, expires_at)
     thumbprint = _thumbprint(claims["cnf"], with_proof=with_proof) if "cnf" in claims else None
-    if not claims.get("sub") == claims.get("client_id") == rules.issuer:
+    if user is None and not claims.get("sub") == claims.get("client_id") == rules.issuer:
         raise TokenRejected(
             Reason.BAD_SUBJECT, "sub or client_id is not the issuer itself, and no user is carried"
         )
     return Claims(
-        subject=rules.issuer,
+        subject=rules.issuer if user is None else user.subject,
         audience=audience,
         token_id=check_token_id(claims),
         not_before=not_before,
         expires_at=expires_at,
         scopes=_scopes(claims["scope"]) if "scope" in claims else None,
         thumbprint=thumbprint,
+        user=user,
     )
 
 

@@ -10,7 +10,9 @@
     │   └── PolicyUnavailable a policy cannot decide just now
     ├── TokenRejected       the credential is refused: 400 or 401; carries a Reason
     │   └── ProofRejected   the proof beside the token is refused: 400
-    └── Forbidden           the caller is known and may not do this: 403; carries a Reason
+    ├── Forbidden           the caller is known and may not do this: 403; carries a Reason
+    └── NoUser              nobody on whose behalf to call
+        └── UserExpired     there was a user, and what is known of it holds no longer
 
 A refusal's text is for the log and the operator; the HTTP answer never says why (RFC 6750 section 3.1,
 `Refusal` in `refusal.py`).
@@ -56,7 +58,9 @@ class Reason(str, Enum):
     BAD_JTI = "bad_jti"
     BAD_SCOPE = "bad_scope"
     PROOF_MISSING = "proof_missing"
-    USER_NOT_ACCEPTED = "user_not_accepted"
+    # the end user in the token, and who may carry it
+    BAD_USER = "bad_user"
+    USER_NOT_GRANTED = "user_not_granted"
     # the proof of possession beside the token
     PROOF_FIELDS = "proof_fields"
     PROOF_MISMATCH = "proof_mismatch"
@@ -76,6 +80,9 @@ class Reason(str, Enum):
     MISSING_SCOPE = "missing_scope"
     BAD_PATH = "bad_path"
     NO_ROUTE_RULE = "no_route_rule"
+    USER_REQUIRED = "user_required"
+    USER_NOT_ACCEPTED = "user_not_accepted"
+    USER_UNPROVEN = "user_unproven"
     POLICY_DENIED = "policy_denied"
     POLICY_UNAVAILABLE = "policy_unavailable"
 
@@ -206,3 +213,11 @@ class Forbidden(MeshError):
         self.reason = reason
         self.detail = detail
         self.scope = scope
+
+
+class NoUser(MeshError):
+    """There is no end user on whose behalf to call, and calling for nobody would be another thing."""
+
+
+class UserExpired(NoUser):
+    """What is known of the end user has expired; no new token can be made for it. The user logs in again."""

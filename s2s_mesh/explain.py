@@ -41,19 +41,21 @@ _CHECKS: Sequence[tuple[str, Collection[Reason], Sequence[str]]] = (
         {Reason.BAD_TIME_CLAIM, Reason.LIFE_TOO_LONG, Reason.EXPIRED, Reason.NOT_YET_VALID},
         ("iat", "nbf", "exp"),
     ),
-    ("user", {Reason.USER_NOT_ACCEPTED}, ("act", "sub_id")),
+    ("user", {Reason.BAD_USER}, ("act", "sub_id")),
     ("proof", {Reason.PROOF_MISSING, Reason.PROOF_MISMATCH}, ("cnf",)),
     ("subject", {Reason.BAD_SUBJECT}, ("sub", "client_id")),
     ("token id", {Reason.BAD_JTI}, ("jti",)),
     ("scope", {Reason.BAD_SCOPE}, ("scope",)),
     ("grant", {Reason.PAIR_NOT_GRANTED}, ()),
+    ("user's grant", {Reason.USER_NOT_GRANTED}, ("sub_id",)),
     ("key", {Reason.UNKNOWN_KID, Reason.JWKS_UNAVAILABLE, Reason.KEY_MISMATCH}, ("kid",)),
     ("signature", {Reason.BAD_SIGNATURE}, ()),
     ("route", {Reason.BAD_PATH, Reason.NO_ROUTE_RULE}, ()),
     ("route's scopes", {Reason.MISSING_SCOPE}, ()),
+    ("route's user", {Reason.USER_REQUIRED, Reason.USER_NOT_ACCEPTED}, ("sub_id",)),
 )
-_OF_THE_ROUTE = {"route", "route's scopes"}
-_WITHOUT_TOKEN = ("issuer", "grant", "route", "route's scopes")
+_OF_THE_ROUTE = {"route", "route's scopes", "route's user"}
+_WITHOUT_TOKEN = ("issuer", "grant", "route", "route's scopes", "route's user")
 _ADVICE: Mapping[Reason, str] = {
     Reason.TOKEN_TOO_LARGE: "the caller must send a smaller token; s2s_mesh never makes one this large",
     Reason.NOT_A_COMPACT_JWS: "send the token alone: no `Bearer`, no quotes, nothing cut off",
@@ -68,7 +70,8 @@ _ADVICE: Mapping[Reason, str] = {
     Reason.LIFE_TOO_LONG: "the caller must mint shorter tokens, or set max_token_life for this issuer",
     Reason.EXPIRED: "the caller must mint a new token; if it is new, one of the two clocks is wrong",
     Reason.NOT_YET_VALID: "one of the two clocks is wrong: the token comes from the future",
-    Reason.USER_NOT_ACCEPTED: "the caller must send a token without a user",
+    Reason.BAD_USER: "the token's maker must write sub_id and act as docs/users.md has it, itself outermost",
+    Reason.USER_NOT_ACCEPTED: "the caller must leave on_behalf_of out; or set user in the [[route]] row",
     Reason.PROOF_MISSING: (
         'for routes with proof = "wpt" the caller must send with service.transport(AUDIENCE); a service that '
         "has none takes plain tokens only"
@@ -197,7 +200,9 @@ def explain_pair(
         if request is not None:
             inbound.check_route(request, caller)
     except Forbidden as refused:
-        return case.refused(refused.reason, refused.detail, pair.scopes)
+        # whoever may carry users calls for one where a route wants that
+        if refused.reason is not Reason.USER_REQUIRED or not pair.may_act_for:
+            return case.refused(refused.reason, refused.detail, pair.scopes)
     return case.admitted(pair.scopes)
 
 
@@ -277,6 +282,8 @@ class _Case:
             return f"published at {known.jwks_uri or known.jwks_file}"
         if check == "grant" and pair is not None:
             return f"scopes {' '.join(sorted(pair.scopes)) or 'none'}"
+        if check == "user's grant" and pair is not None:
+            return f"may_act_for {' '.join(sorted(pair.may_act_for)) or 'nobody'}"
         return ""
 
     def _advice(self, reason: Reason) -> str:
@@ -290,6 +297,12 @@ class _Case:
             return f"if this caller is meant to call: {self._row()}"
         if reason is Reason.NO_ROUTE_RULE:
             return "add a [[route]] row for this method and path, or call one that has a row"
+        if reason is Reason.USER_NOT_GRANTED:
+            return "if the caller may carry its users: add sub_id.iss to may_act_for in the [[allow]] row"
+        if reason is Reason.USER_REQUIRED:
+            if self._pair is None or not self._pair.may_act_for:
+                return f"grant may_act_for in the [[allow]] row of {self._caller}; then it calls on_behalf_of"
+            return "the caller must say for whom: service.auth(AUDIENCE, on_behalf_of=USER)"
         if reason is Reason.MISSING_SCOPE:
             return f"grant the scope in the [[allow]] row of {self._caller}, and let its tokens ask for it"
         return _ADVICE[reason]

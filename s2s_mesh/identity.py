@@ -23,6 +23,10 @@ _USER_INFO = re.compile(r"//[^/?#]*@")
 _DEFAULT_PORT = {"https": 443, "http": 80}
 _LOOPBACK_HOSTS = {"127.0.0.1", "[::1]", "localhost"}
 MAX_SERVICE_ID = 512
+_MAX_SUBJECT = 600
+_MAX_TEXT = 256
+_MAX_AMR = 16
+_SECRET = frozenset({"user_token", "txn_token"})
 
 
 def redacted(url: str) -> str:
@@ -130,16 +134,72 @@ class ServiceId(str):
         return "" if start < 0 else self[start:]
 
 
-class EndUser(msgspec.Struct, frozen=True, kw_only=True):
+class Actor(msgspec.Struct, frozen=True, gc=False):
+    """One entry of an `act` claim (RFC 8693 section 4.1); for a service, both are its id."""
+
+    issuer: str
+    subject: str
+
+
+class EndUser(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An end user on whose behalf a service calls. Never the caller itself.
+
+    A value: whoever wants to call for the user hands it on. Its tokens are in no repr.
 
     Attributes:
         issuer: the identity provider (exact bytes, may end in a slash).
-        subject: the user's id at that provider.
+        subject: the user's id at that provider; means nothing without `issuer`.
+        expires_at: Unix seconds; no token made for the user lives longer.
+        auth_time, acr, amr: when and how the user logged in, as the identity provider said
+            (RFC 9068 section 2.2.1); handed on unchanged.
+        txn: id of the transaction (RFC 8417 section 2.2), or None.
+        mode: how the receiver knows: "asserted" by the caller, or what the route wanted instead.
+        carried_by: the service that carried the user here, verified: the caller of the request. None where
+            this service met the user itself.
+        unverified_history: services before that one, the latest first, as it claims. For people who read
+            logs, never for decisions (RFC 8693 section 4.1).
+        user_token: the user's own JWT, or None; `service.transport` sends it along.
+        txn_token: the transaction token, or None; `service.transport` sends it along.
+
+    Raises:
+        ConfigError: a value that no token could carry.
     """
 
     issuer: str
     subject: str
+    expires_at: float
+    auth_time: int | None = None
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    txn: str | None = None
+    mode: str = "asserted"
+    carried_by: str | None = None
+    unverified_history: tuple[Actor, ...] = ()
+    user_token: str | None = None
+    txn_token: str | None = None
+
+    def __post_init__(self) -> None:
+        texts = {"issuer": MAX_SERVICE_ID, "subject": _MAX_SUBJECT, "acr": _MAX_TEXT, "txn": _MAX_TEXT}
+        for name, longest in texts.items():
+            value = getattr(self, name)
+            if not _is_text(value, longest) and not (value is None and name in ("acr", "txn")):
+                raise ConfigError(f"{name} of a user must be a printable text of 1 to {longest} characters")
+        # type() and not isinstance(): True is an int in Python
+        if self.auth_time is not None and (type(self.auth_time) is not int or self.auth_time < 0):
+            raise ConfigError("auth_time of a user must be whole Unix seconds")
+        if type(self.expires_at) not in (int, float):
+            raise ConfigError("expires_at of a user must be Unix seconds")
+        amr = self.amr
+        if type(amr) is not tuple or len(amr) > _MAX_AMR or not all(_is_text(one, _MAX_TEXT) for one in amr):
+            raise ConfigError(f"amr of a user must be a tuple of at most {_MAX_AMR} printable texts")
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"EndUser({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        members = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [(name, "***" if name in _SECRET and value else value) for name, value in members]
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -147,7 +207,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         issuer: the calling service, from the verified `iss` and nowhere else.
-        subject: the token's `sub`.
+        subject: the token's `sub`: the service itself or, where a user is carried, the user's id, which means
+            nothing without the identity provider. Decide by `issuer` and `user`.
         audience: which of our own identifiers the token was made for.
         scopes: what the token asks for, cut down to what trust.toml grants the pair.
         kid: the key that signed.
@@ -179,6 +240,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def identity(self) -> str:
         """The issuer; Starlette's user protocol."""
         return self.issuer
+
+
+def _is_text(value: object, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
 _OPEN = {dict, list}

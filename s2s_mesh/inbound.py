@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from . import once, proof, refusal
+from . import evidence, once, proof, refusal
 from .effects import Answer, AskPolicy, Effect
 from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .identity import Principal
@@ -51,15 +51,17 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class _Routes(msgspec.Struct, frozen=True):
-    """The route rules of one trust file, by audience, and whether one of them wants proof."""
+    """The route rules of one trust file, by audience, and whether one of them wants proof, or any field."""
 
     trust: TrustConfig
     tables: dict[str, RouteTable[RouteRule]]
     proof: bool
+    fields: bool
 
     @classmethod
     def of(cls, trust: TrustConfig) -> _Routes:
-        return cls(trust, _tables(trust), any(rule.proof == _WPT for rule in trust.routes))
+        proof = any(rule.proof == _WPT for rule in trust.routes)
+        return cls(trust, _tables(trust), proof, proof or any(rule.user in _PROVED for rule in trust.routes))
 
 
 InboundFlow = Generator[Effect, Answer, "Admitted | Refusal"]
@@ -67,6 +69,7 @@ CallerFlow = Generator[Effect, Answer, Principal]
 RequestLine = tuple[str, str] | None  # method, and the external path as sent, without the query
 _ONCE = "once"
 _WPT = "wpt"
+_PROVED = frozenset({"proven", "txn"})  # what a route wants of a user that needs evidence beside the token
 
 
 class Inbound:
@@ -86,7 +89,7 @@ class Inbound:
 
     @property
     def wants_proof(self) -> bool:
-        """Whether a route wants proof; where none does, no request is looked at for it."""
+        """Whether a route wants proof of possession."""
         return self._current_routes().proof
 
     def admit(self, facts: RequestFacts, now: float) -> Admitted | Refusal | InboundFlow:
@@ -97,7 +100,7 @@ class Inbound:
         """
         routes = self._current_routes()
         authorization = [value for name, value in facts.headers if name == b"authorization"]
-        fields = [field for field in facts.headers if proof.is_field(field[0])] if routes.proof else []
+        fields = [field for field in facts.headers if proof.is_field(field[0])] if routes.fields else []
         digest = None
         if len(authorization) == 1 and not fields:
             value = authorization[0]
@@ -120,7 +123,7 @@ class Inbound:
             rule = self.check_route(facts, known)
         except Forbidden as why:
             return self.forbidden(why, caller=known.issuer)
-        if rule is not None and (rule.replay == _ONCE or rule.proof == _WPT):
+        if rule is not None and (rule.replay == _ONCE or rule.proof == _WPT or rule.user in _PROVED):
             return None
         if self._policy is None or facts.public:
             return Admitted(known)
@@ -155,8 +158,10 @@ class Inbound:
                 if facts.public:
                     return Admitted(None)
                 raise TokenRejected(Reason.NO_CREDENTIAL, "no bearer token in the Authorization field")
-            principal = yield from self._verifier.verify(
-                token, now, with_proof=shown is not None, digest=digest
+            # beside a proof it may be bound, and is verified anew; beside a user's evidence it need not be
+            known = self._verifier.cached(token, now) if fields and shown is None else None
+            principal = known or (
+                yield from self._verifier.verify(token, now, with_proof=shown is not None, digest=digest)
             )
             proved = None
             if shown is not None:
@@ -170,7 +175,7 @@ class Inbound:
                     now=now,
                 )
             try:
-                yield from self.authorize(facts, principal, now, proved)
+                principal = yield from self.authorize(facts, principal, now, proved, fields)
             except Forbidden as why:
                 return self.forbidden(why, caller=principal.issuer)
         except TokenRejected as why:
@@ -180,11 +185,16 @@ class Inbound:
         return Admitted(principal)
 
     def authorize(
-        self, facts: RequestFacts, principal: Principal, now: float, proved: Any = None
-    ) -> Generator[Effect, Answer, None]:
-        """Whether a known caller may do this: route rule, scopes, policy; then what is good once is used up.
+        self,
+        facts: RequestFacts,
+        principal: Principal,
+        now: float,
+        proved: Any = None,
+        fields: Sequence[tuple[bytes, bytes]] = (),
+    ) -> CallerFlow:
+        """Whether a known caller may do this: route rule, scopes, user, policy; then what is once is used up.
 
-        A flow, as `admit` is one.
+        A flow, as `admit` is one; the caller, with the user as the route wants to know it.
 
         Raises:
             Forbidden: it may not.
@@ -193,6 +203,11 @@ class Inbound:
         """
         rule = self.check_route(facts, principal)
         check_bound(rule, principal)
+        if rule is not None and rule.user in _PROVED:
+            user = yield from evidence.verify(
+                self._verifier, rule.user, fields=fields, principal=principal, now=now
+            )
+            principal = msgspec.structs.replace(principal, user=user)
         if self._policy is not None and not facts.public:
             yield from _obey(self._policy, facts, principal, now)
         # last, so that nothing is used up by a request that is refused anyway
@@ -200,6 +215,7 @@ class Inbound:
             yield from once.use_proof(principal, proved, now=now, leeway=self._leeway(principal))
         if rule is not None and rule.replay == _ONCE:
             yield from once.use_token(principal, now=now, leeway=self._leeway(principal))
+        return principal
 
     def verify(self, token: bytes, now: float, request: RequestLine) -> CallerFlow:
         """Verify a token and, where a method and an external path are given, `authorize`; a flow.
@@ -213,7 +229,7 @@ class Inbound:
             method, path = request
             # what is not ASCII turns into "?", which no path holds
             facts = RequestFacts(method=method, raw_path=path.encode("ascii", "replace"))
-            yield from self.authorize(facts, principal, now)
+            principal = yield from self.authorize(facts, principal, now)
         return principal
 
     def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
@@ -226,7 +242,7 @@ class Inbound:
         Only `method`, `raw_path` and `public` are looked at.
 
         Raises:
-            Forbidden: no rule, or a scope is missing.
+            Forbidden: no rule, a scope is missing, or a user is, or is not wanted.
         """
         routes = self._current_routes()
         # An alias without rules of its own is no way around the rules of the other names.
@@ -248,6 +264,8 @@ class Inbound:
                 f"{principal.issuer} lacks {' '.join(sorted(missing))} on {rule.path}",
                 scope=" ".join(sorted(rule.scopes)),
             )
+        if (rule.user == "none") is not (principal.user is None):
+            raise _wrong_user(rule, principal)
         return rule
 
     def _leeway(self, principal: Principal) -> float:
@@ -277,6 +295,14 @@ def _obey(
 ) -> Generator[Effect, Answer, None]:
     said = ask(policy, facts.method, facts.raw_path, principal, now)
     enforce((yield said).result if isinstance(said, AskPolicy) else said, principal)
+
+
+def _wrong_user(rule: RouteRule, principal: Principal) -> Forbidden:
+    if principal.user is None:
+        return Forbidden(Reason.USER_REQUIRED, f"{rule.path} wants a user; {principal.issuer} calls for none")
+    return Forbidden(
+        Reason.USER_NOT_ACCEPTED, f"{rule.path} wants no user; {principal.issuer} calls on behalf of one"
+    )
 
 
 def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import functools
+import hashlib
 import re
 import string
 from typing import Any, NamedTuple
@@ -66,6 +67,11 @@ class DecodedJWS(msgspec.Struct, frozen=True, gc=False):
 def b64url_encode(data: bytes) -> bytes:
     """Base64url without padding (RFC 7515 section 2)."""
     return binascii.b2a_base64(data, newline=False).translate(_TO_URL_SAFE).rstrip(b"=")
+
+
+def token_hash(token: bytes) -> str:
+    """Base64url of a token's SHA-256, to bind one token to another: `ath`, `wth`, `tth`, `oth`."""
+    return b64url_encode(hashlib.sha256(token).digest()).decode()
 
 
 def b64url_decode(segment: bytes) -> bytes:

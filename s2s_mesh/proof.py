@@ -14,11 +14,14 @@ from .effects import Answer, Effect
 from .errors import ProofRejected, Reason, TokenRejected
 from .identity import Principal, ServiceId
 from .target_uri import TargetURI
+from .users import USER_TOKEN_FIELD
 from .verifier import Verifier
 
 PROFILE = "wpt-02"
 _WIT, _WPT, _TXN = b"workload-identity-token", b"workload-proof-token", b"txn-token"
-_FIELDS = frozenset({_WIT, _WPT, _TXN})
+_USER = USER_TOKEN_FIELD.encode()
+_EVIDENCE = frozenset({_TXN, _USER})
+_FIELDS = frozenset({_WIT, _WPT}) | _EVIDENCE
 
 
 class Presented(NamedTuple):
@@ -27,10 +30,11 @@ class Presented(NamedTuple):
     wit: bytes
     wpt: bytes
     txn: bytes | None
+    user_token: bytes | None
 
 
 def is_field(name: bytes) -> bool:
-    """Whether a field, by its lower-case name, belongs to a proof or looks like one that does.
+    """Whether a field, by its lower-case name, belongs to a proof, or to a user, or looks like one that does.
 
     Some servers and gateways take an underscore for a hyphen, so such a field is looked at, and refused
     (standards (e) row 71).
@@ -45,18 +49,19 @@ def presented(fields: Sequence[tuple[bytes, bytes]]) -> Presented | None:
         fields: every field line for which `is_field` holds: lower-case name, value.
 
     Raises:
-        ProofRejected: not exactly one WIT and one WPT, several transaction tokens, or a false name.
+        ProofRejected: a WIT without a WPT or the reverse, a field twice, or a false name.
     """
     names = [name for name, _ in fields]
-    if set(names) <= {_TXN}:
-        return None
-    if names.count(_WIT) != 1 or names.count(_WPT) != 1 or names.count(_TXN) > 1 or not set(names) <= _FIELDS:
+    if len(set(names)) < len(names) or not set(names) <= _FIELDS or (_WIT in names) is not (_WPT in names):
         raise ProofRejected(
             Reason.PROOF_FIELDS,
-            "expected Workload-Identity-Token and Workload-Proof-Token once each, and Txn-Token once at most",
+            "expected Workload-Identity-Token with Workload-Proof-Token, Txn-Token and S2S-User-Token, "
+            "each once at most",
         )
     values = dict(fields)
-    return Presented(values[_WIT], values[_WPT], values.get(_TXN))
+    if _WIT not in values:
+        return None
+    return Presented(values[_WIT], values[_WPT], values.get(_TXN), values.get(_USER))
 
 
 def verify(
@@ -101,6 +106,7 @@ def verify(
             wit=shown.wit,
             access_token=access_token,
             txn_token=shown.txn,
+            user_token=shown.user_token,
         )
         return wpt.verify(shown.wpt, proof_key, binding, now=now, leeway=leeway)
     except TokenRejected as why:

@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from . import deny_list, wpt
+from . import deny_list, users, wpt
 from .deny_keeper import POLL_SECONDS, DenyListKeeper, deny_list_keeper
 from .effects import Effect, LoadDenyList, UseOnce
 from .errors import ConfigError, KeyStoreError, StoreReason
-from .identity import ServiceId
+from .identity import EndUser, ServiceId
 from .inbound import Inbound
 from .jitter import between
 from .jwks_client import JWKSClient
@@ -253,21 +253,34 @@ class Runtime:
             raise ConfigError("this service has key_store=None: it verifies and has no keys to sign with")
         return self.manager.load()
 
-    def kept_token(self, audience: str, scopes: frozenset[str] | None, now: float) -> str | None:
+    def kept_token(
+        self, audience: str, scopes: frozenset[str] | None, now: float, user: EndUser | None = None
+    ) -> str | None:
         """A token that was minted before and may still be sent, or None. Never waits."""
         self.check_overdue(now)
         ring = self.ring
-        return None if ring is None else self.signer.cached(ring, audience, scopes, now)
+        return None if ring is None else self.signer.cached(ring, audience, scopes, now, user=user)
 
-    def token(self, audience: str, scopes: frozenset[str] | None, *, once: bool = False) -> str:
+    def token(
+        self,
+        audience: str,
+        scopes: frozenset[str] | None,
+        *,
+        once: bool = False,
+        user: EndUser | None = None,
+    ) -> str:
         """A token for `audience`, from memory or newly minted; see `Service.token`. May wait for the ring."""
         ring = self.load_ring()
         with self._mint_lock:
             now = self._clock()  # whoever waited here must not find the new token to be from the future
-            if once:
-                return self._mint(ring, audience, scopes, now, keep=False)
-            token = self.signer.cached(ring, audience, scopes, now)
-            return token or self._mint(ring, audience, scopes, now)
+            if user is not None:
+                users.check(user, now)  # the wait may have been long
+            token = None if once else self.signer.cached(ring, audience, scopes, now, user=user)
+            if token is None:
+                with self._explained():
+                    kind = TokenKind.SERVICE
+                    token = self.signer.mint(ring, kind, audience, scopes, now, keep=not once, user=user)
+            return token
 
     def prove(
         self,
@@ -306,12 +319,6 @@ class Runtime:
                 token = self.signer.mint(ring, kind, audience, scopes, now, keep=not once, thumbprint=jkt)
         binding = wpt.Binding(method=method, uri=uri, wit=held.wit.encode(), access_token=token.encode())
         return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), jkt)
-
-    def _mint(
-        self, ring: KeyRing, audience: str, scopes: frozenset[str] | None, now: float, *, keep: bool = True
-    ) -> str:
-        with self._explained():
-            return self.signer.mint(ring, TokenKind.SERVICE, audience, scopes, now, keep=keep)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

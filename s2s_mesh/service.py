@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,12 +14,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import settings as settings_
+from . import users
 from .asgi import MeshMiddleware, answer_document
 from .claims import check_scopes
 from .drivers import drive, drive_async
 from .httpx_auth import MeshAuth
 from .httpx_transport import transport as mesh_transport
-from .identity import Principal, ServiceId
+from .identity import EndUser, Principal, ServiceId
 from .inbound import CallerFlow, RequestLine
 from .life import ServiceLife
 from .policy import Policy
@@ -112,33 +114,55 @@ class Service(ServiceLife):
 
     # -- signing ---------------------------------------------------------------------------------------
 
-    def token(self, audience: str, *, scopes: Collection[str] | None = None, once: bool = False) -> str:
+    def token(
+        self,
+        audience: str,
+        *,
+        scopes: Collection[str] | None = None,
+        on_behalf_of: EndUser | UnsetType | None = UNSET,
+        once: bool = False,
+    ) -> str:
         """A token for one audience; kept and renewed well before it expires.
 
         Args:
             audience: the service to call.
             scopes: what to ask for; None asks for all that the receiver grants.
+            on_behalf_of: the user to call for, such as `service.inbound_user`. Left out, the service calls as
+                itself; None is refused.
             once: a new one that is handed out to nobody else, for a route with `replay = "once"`.
 
         Raises:
             KeyStoreError: there is no key to sign with.
-            ConfigError: the audience is not a service id, or names an identity provider.
+            NoUser: `on_behalf_of` is None, or the user has expired (`UserExpired`).
+            ConfigError: the audience is not a service id, or names an identity provider; or no token can
+                carry the user.
         """
+        user = None if on_behalf_of is UNSET else users.check(on_behalf_of, self.clock())
+        # the evidence needs fields of its own, which only `transport` sends
+        user = None if user is None else users.without_evidence(user)
         # what is kept was checked when it was minted
         wanted = scopes if scopes is None or type(scopes) is frozenset else check_scopes(scopes)
         runtime = self._runtime or self.running()
-        kept = None if once else runtime.kept_token(audience, wanted, self.clock())
+        kept = None if once else runtime.kept_token(audience, wanted, self.clock(), user)
         if kept is not None:
             return kept
         return runtime.token(
             self.settings.check_audience(audience),
             None if wanted is None else check_scopes(wanted),
             once=once,
+            user=user,
         )
 
-    def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
+    def forget_token(
+        self,
+        audience: str,
+        *,
+        scopes: Collection[str] | None = None,
+        on_behalf_of: EndUser | UnsetType | None = UNSET,
+    ) -> None:
         """Mint anew at the next `token`: the receiver refused the one at hand."""
-        self.running().signer.forget(audience, scopes)
+        user = users.without_evidence(on_behalf_of) if isinstance(on_behalf_of, EndUser) else None
+        self.running().signer.forget(audience, scopes, user=user)
 
     def auth(
         self,

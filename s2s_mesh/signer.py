@@ -14,13 +14,17 @@ import msgspec
 
 from . import claims as claims_
 from .errors import KeyStoreError, StoreReason
+from .identity import EndUser
 from .jitter import between
 from .jws import b64url_encode
 from .keyring import KeyRing
 from .keys import SigningKey
 from .strict_json import encode
+from .users import context_hash
 
 _MAX_CACHED = 4096
+# audience, scopes, thumbprint, hash of the user's context
+_Key = tuple[str, frozenset[str] | None, str | None, str | None]
 # a token is renewed somewhere in this share of its life, so that replicas do not renew at once
 _RENEW_FROM, _RENEW_TO = 0.5, 0.8
 
@@ -66,7 +70,9 @@ class Signer:
         self.life = life
         self._min_key_age = min_key_age
         self._signing: _Signing | None = None
-        self._tokens: dict[tuple[str, frozenset[str] | None, str | None], _Minted] = {}
+        self._tokens: dict[_Key, _Minted] = {}
+        # apart, so that many users push no token out that is needed for none
+        self._user_tokens: dict[_Key, _Minted] = {}
         self._headers: dict[tuple[TokenKind, str], bytes] = {}
 
     def cached(
@@ -76,9 +82,13 @@ class Signer:
         scopes: frozenset[str] | None,
         now: float,
         thumbprint: str | None = None,
+        user: EndUser | None = None,
     ) -> str | None:
         """A service token minted before, by the key that signs now, and not due for renewal; or None."""
-        minted = self._tokens.get((audience, scopes, thumbprint))
+        if user is None:
+            minted = self._tokens.get((audience, scopes, thumbprint, None))
+        else:
+            minted = self._user_tokens.get((audience, scopes, thumbprint, context_hash(user)))
         if minted is None or not minted.since <= now < minted.renew_at:
             return None
         signing = self._signing
@@ -96,6 +106,7 @@ class Signer:
         *,
         keep: bool = True,
         thumbprint: str | None = None,
+        user: EndUser | None = None,
     ) -> str:
         """Make a new token.
 
@@ -107,9 +118,11 @@ class Signer:
             now: Unix seconds.
             keep: whether `cached` may hand it out again.
             thumbprint: of the key to bind it to, or None for a plain bearer token.
+            user: on whose behalf, checked (`users.check`); or None.
 
         Raises:
             KeyStoreError: `NO_SIGNING_KEY`, no key of the ring may sign now.
+            ConfigError: no token can carry this user.
         """
         signing = self._refresh_signing(ring, now)
         key = signing.key
@@ -120,14 +133,18 @@ class Signer:
             now=now,
             life=self.life,
             thumbprint=thumbprint,
+            user=user,
         )
         token = key.sign_compact(self._header(kind, key), members)
         if keep:
-            share = between(_RENEW_FROM, _RENEW_TO)
-            if len(self._tokens) >= _MAX_CACHED:
-                self._tokens.clear()
-            self._tokens[(audience, scopes, thumbprint)] = _Minted(
-                token, key.kid, now, members["iat"] + share * self.life
+            kept = self._tokens if user is None else self._user_tokens
+            if len(kept) >= _MAX_CACHED:
+                kept.clear()
+            # what is left of its life is all that the next service has, if it hands the user on
+            share = between(_RENEW_FROM, _RENEW_TO) if user is None else _RENEW_FROM
+            context = None if user is None else context_hash(user)
+            kept[(audience, scopes, thumbprint, context)] = _Minted(
+                token, key.kid, now, min(members["iat"] + share * self.life, members["exp"])
             )
         return token
 
@@ -148,9 +165,19 @@ class Signer:
         """
         return self._refresh_signing(ring, now).key.kid
 
-    def forget(self, audience: str, scopes: Collection[str] | None, thumbprint: str | None = None) -> None:
+    def forget(
+        self,
+        audience: str,
+        scopes: Collection[str] | None,
+        thumbprint: str | None = None,
+        user: EndUser | None = None,
+    ) -> None:
         """Do not hand this token out again: a receiver has just refused it."""
-        self._tokens.pop((audience, None if scopes is None else frozenset(scopes), thumbprint), None)
+        wanted = None if scopes is None else frozenset(scopes)
+        if user is None:
+            self._tokens.pop((audience, wanted, thumbprint, None), None)
+        else:
+            self._user_tokens.pop((audience, wanted, thumbprint, context_hash(user)), None)
 
     def _refresh_signing(self, ring: KeyRing, now: float) -> _Signing:
         min_key_age = self._min_key_age()

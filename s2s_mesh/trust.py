@@ -102,7 +102,7 @@ class RouteRule(msgspec.Struct, frozen=True, kw_only=True):
         path: a template, see `routes.PathTemplate`.
         methods: upper-case HTTP methods; GET includes HEAD.
         scopes: all of them are needed.
-        user: "none" in this version.
+        user: "none"; or what it wants to know of an end user: "asserted", "proven" or "txn".
         proof: "bearer", or "wpt": a token that is bound to a key, with proof of that key for each request.
         replay: "allow", or "once": a token is accepted by one request only.
     """
@@ -151,6 +151,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         routes: in the order of the file.
         user_issuers: by issuer.
         transactions: in the order of the file.
+        services: every service that the file names, whoever it is for; none of them is a user.
         allow_loopback_http: from [defaults]: whether services on this machine may do without TLS.
         warnings: what is allowed but looks like a mistake, one line each.
     """
@@ -160,6 +161,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[RouteRule, ...] = ()
     user_issuers: Mapping[str, UserIssuer] = MappingProxyType({})
     transactions: tuple[TransactionRule, ...] = ()
+    services: frozenset[str] = frozenset()
     allow_loopback_http: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -187,7 +189,9 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(rule.audience for rule in self.routes)
 
     def for_audiences(self, audiences: Collection[str]) -> TrustConfig:
-        """Return only what a service known by these identifiers uses; `warnings` stay the whole file's.
+        """Return only what a service known by these identifiers uses.
+
+        `services` and `warnings` stay the whole file's.
 
         Args:
             audiences: its own id and its aliases.
@@ -203,6 +207,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
                 {key: issuer for key, issuer in self.user_issuers.items() if issuer.audiences & own}
             ),
             transactions=tuple(rule for rule in self.transactions if rule.audience in own),
+            services=self.services,
             allow_loopback_http=self.allow_loopback_http,
             warnings=self.warnings,
         )
@@ -250,9 +255,19 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         routes=tuple(routes),
         user_issuers=MappingProxyType(user_issuers),
         transactions=tuple(transactions),
+        services=_services(form),
         allow_loopback_http=defaults.allow_loopback_http,
         warnings=tuple(warnings),
     )
+
+
+def _services(form: TrustForm) -> frozenset[str]:
+    ids = set(form.issuers)
+    for allow in form.allow:
+        ids |= {allow.issuer, allow.audience}
+    for txn in form.txn:
+        ids |= {txn.issuer, txn.audience}
+    return frozenset(ids.union(route.audience for route in form.route))
 
 
 def _issuer_trust(issuer: ServiceId, table: IssuerTable, defaults: DefaultsTable) -> IssuerTrust:

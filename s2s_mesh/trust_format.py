@@ -166,10 +166,11 @@ class RouteRow(Table, frozen=True, kw_only=True):
     user: Annotated[
         str,
         _member(
-            values.only("none", "asserted", "proven", "txn"),
-            "none",
-            "Which proof of an end user the route wants; this version enforces none.",
-            enum=["none"],
+            values.choice("none", "asserted", "proven", "txn"),
+            "asserted",
+            "Whether the route wants an end user: asserted by the caller, proven by the user's own token, or "
+            "by a transaction token. none refuses tokens that carry a user.",
+            enum=["none", "asserted", "proven", "txn"],
         ),
     ] = "none"
     proof: Annotated[

@@ -176,18 +176,6 @@ def choice(*allowed: str) -> Check:
     return check
 
 
-def only(supported: str, *planned: str) -> Check:
-    """Make a check for a member of which this version enforces one value; the others must not be ignored."""
-
-    def check(text: str, _loopback: bool) -> None:
-        if text in planned:
-            raise Unfit(f'not supported by this version, which would not enforce it; expected "{supported}"')
-        if text != supported:
-            raise Unfit(f'expected "{supported}"' + did_you_mean(text, [supported]))
-
-    return check
-
-
 def _reason(error: ConfigError) -> str:
     # the report has quoted the value already
     return re.split(r" is not a (?:service id|path template): ", str(error))[-1]

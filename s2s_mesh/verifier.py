@@ -119,7 +119,8 @@ class Verifier:
             raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not an issuer that the trust file lists")
         try:
             claims, pair = self._check(decoded, known, trust, now, with_proof=with_proof)
-            key, deny = yield from self._authenticate(decoded, known.issuer, claims.token_id, now)
+            user_sub = None if claims.user is None else claims.user.subject
+            key, deny = yield from self._authenticate(decoded, known.issuer, claims.token_id, now, user_sub)
         except TokenRejected as rejected:
             rejected.claimed_issuer = known.issuer
             raise
@@ -131,6 +132,7 @@ class Verifier:
             kid=key.kid,
             expires_at=claims.expires_at,
             claims=freeze(decoded.claims),
+            user=claims.user,
         )
         if self._cache.size and claims.thumbprint is None:
             until = claims.expires_at + known.leeway
@@ -189,14 +191,21 @@ class Verifier:
         with_proof: bool,
     ) -> tuple[Claims, TrustedPair]:
         _check_header(decoded.header, known, known.types)
-        claims = validate(decoded.claims, known, self.audiences, now, with_proof=with_proof)
+        services = trust.services | self.audiences if "act" in decoded.claims else ()
+        claims = validate(
+            decoded.claims, known, self.audiences, now, with_proof=with_proof, services=services
+        )
         pair = trust.pairs.get((known.issuer, claims.audience))
         if pair is None:
             raise TokenRejected(Reason.PAIR_NOT_GRANTED, f"no [[allow]] row for {claims.audience}")
+        if claims.user is not None and claims.user.issuer not in pair.may_act_for:
+            raise TokenRejected(
+                Reason.USER_NOT_GRANTED, "sub_id.iss, whose user it is, is not in may_act_for of the pair"
+            )
         return claims, pair
 
     def _authenticate(
-        self, decoded: jws.DecodedJWS, issuer: str, jti: str, now: float
+        self, decoded: jws.DecodedJWS, issuer: str, jti: str, now: float, user_sub: str | None = None
     ) -> Generator[Effect, Answer, tuple[VerificationKey, DenyList]]:
         """Key, signature, deny list: after this, and not before, the claims are the issuer's."""
         kid = decoded.header.kid
@@ -207,11 +216,11 @@ class Verifier:
             raise TokenRejected(Reason.BAD_SIGNATURE, f"the signature is not that of key {key.kid}")
         deny = self.deny
         if deny is None or deny.rules:
-            deny = yield from self._check_denied(issuer, jti, key, now)
+            deny = yield from self._check_denied(issuer, jti, key, now, user_sub)
         return key, deny
 
     def _check_denied(
-        self, issuer: str, jti: str, key: VerificationKey, now: float
+        self, issuer: str, jti: str, key: VerificationKey, now: float, user_sub: str | None
     ) -> Generator[Effect, Answer, DenyList]:
         """After the signature, so that nobody can ask the list questions."""
         deny = self.deny
@@ -222,7 +231,7 @@ class Verifier:
             raise Unavailable(
                 Reason.DENY_LIST_UNAVAILABLE, issuer, "the deny list is not read yet", retry_after=1
             )
-        rule = deny.find(now, issuer=issuer, kid=key.kid, jti=jti)
+        rule = deny.find(now, issuer=issuer, kid=key.kid, jti=jti, user_sub=user_sub)
         if rule is not None:
             raise TokenRejected(Reason.DENIED, f"deny rule {rule.id}: {rule.why}")
         return deny

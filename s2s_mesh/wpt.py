@@ -6,7 +6,6 @@ required.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -14,9 +13,11 @@ import msgspec
 from . import jws
 from .claims import check_times, check_token_id, new_token_id
 from .errors import Reason, TokenRejected
+from .jws import token_hash
 from .keys import SigningKey
 from .strict_json import encode
 from .target_uri import TargetURI
+from .users import USER_TOKEN_FIELD
 from .wit import ProofKey
 
 TYPE = "wpt+jwt"
@@ -33,6 +34,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         wit: the Workload Identity Token beside it.
         access_token: what stands behind `Bearer`.
         txn_token: the transaction token beside it, or None.
+        user_token: the user's own token beside it, or None.
     """
 
     method: str
@@ -40,6 +42,12 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wit: bytes
     access_token: bytes
     txn_token: bytes | None = None
+    user_token: bytes | None = None
+
+    @property
+    def others(self) -> dict[str, str]:
+        """`oth`: hashes of what travels beside it and has no claim of its own, by field (section 2)."""
+        return {} if self.user_token is None else {USER_TOKEN_FIELD: token_hash(self.user_token)}
 
 
 class Wpt(msgspec.Struct, frozen=True, gc=False):
@@ -60,11 +68,6 @@ class _Rules(msgspec.Struct, frozen=True, gc=False):
     max_token_life: float = MAX_LIFE
 
 
-def token_hash(token: bytes) -> str:
-    """Base64url of a token's SHA-256: `wth`, `ath`, `tth`."""
-    return jws.b64url_encode(hashlib.sha256(token).digest()).decode()
-
-
 def sign(key: SigningKey, binding: Binding, now: float) -> str:
     """A new proof for one request.
 
@@ -74,7 +77,7 @@ def sign(key: SigningKey, binding: Binding, now: float) -> str:
         now: Unix seconds.
     """
     issued_at = int(now)
-    claims = {
+    claims: dict[str, Any] = {
         "aud": str(binding.uri),
         "iat": issued_at,
         "exp": issued_at + LIFE,
@@ -83,6 +86,10 @@ def sign(key: SigningKey, binding: Binding, now: float) -> str:
         "ath": token_hash(binding.access_token),
         "htm": binding.method,
     }
+    if binding.txn_token is not None:
+        claims["tth"] = token_hash(binding.txn_token)
+    if binding.others:
+        claims["oth"] = binding.others
     return key.sign_compact(jws.b64url_encode(encode({"alg": key.alg, "typ": TYPE})), claims)
 
 
@@ -122,8 +129,8 @@ def verify(
     ):
         if claims.get(name) != (None if bound is None else token_hash(bound)):
             raise TokenRejected(Reason.BAD_WPT, f"{name} is not the hash of the token beside it")
-    if "oth" in claims and claims["oth"] != {}:
-        raise TokenRejected(Reason.BAD_WPT, "oth names fields that are not understood here")
+    if claims.get("oth", {}) != binding.others:
+        raise TokenRejected(Reason.BAD_WPT, "oth is not the hashes of the other fields that are known here")
     if claims.get("htm") != binding.method:
         raise TokenRejected(Reason.BAD_WPT, "htm is not the method of the request")
     return Wpt(check_token_id(claims), claims["exp"])

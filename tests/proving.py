@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from s2s_mesh.jws import token_hash
 from s2s_mesh.keys import SigningKey
-from s2s_mesh.wpt import token_hash
 
 from .tokens import ABSENT, EDGE, NOW, WALLETS, claims, header, key, sign
 

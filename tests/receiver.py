@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.requests import Request
@@ -36,6 +37,7 @@ jwks_file = "ledger.jwks.json"
 issuer = "{edge}"
 audience = "{wallets}"
 scopes = ["cards:read", "cards:write"]
+may_act_for = {may_act_for}
 
 [[allow]]
 issuer = "{ledger}"
@@ -75,6 +77,7 @@ class Receiver:
     Args:
         folder: for the trust file and the pinned key sets.
         edge_keys, ledger_keys: what these issuers publish.
+        may_act_for: identity providers whose users edge may carry.
         trust: text appended to the trust file.
         key_store: of the receiver itself; None for one that only verifies.
         options: for `Service`.
@@ -87,6 +90,7 @@ class Receiver:
         edge_keys: Sequence[SigningKey],
         ledger_keys: Sequence[SigningKey] = (),
         algorithms: Sequence[str] = ("ES256", "RS256"),
+        may_act_for: Sequence[str] = (),
         trust: str = "",
         key_store: str | None = None,
         **options: Any,
@@ -95,6 +99,7 @@ class Receiver:
         self.publish("edge", edge_keys)
         self.publish("ledger", ledger_keys)
         self._algorithms = algorithms
+        self._may_act_for = may_act_for
         self.write_trust(trust)
         self.service = Service(issuer=WALLETS, trust=folder / "trust.toml", key_store=key_store, **options)
         self.app = Starlette(
@@ -102,6 +107,7 @@ class Receiver:
                 Route("/read", read, methods=["GET", "POST"]),
                 Route("/write", write, methods=["PUT", "GET"]),
                 Route("/open", read),
+                Route("/user", whose),
                 Route("/admin", admin),
                 Route("/forbidden-by-app", forbidden_by_app),
                 Route("/wallets/{wallet_id}/card", write, methods=["PUT", "GET"]),
@@ -120,7 +126,11 @@ class Receiver:
     def write_trust(self, more: str = "") -> None:
         """Write the trust file anew."""
         text = TRUST.format(
-            edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms=json.dumps(list(self._algorithms))
+            edge=EDGE,
+            wallets=WALLETS,
+            ledger=LEDGER,
+            algorithms=json.dumps(list(self._algorithms)),
+            may_act_for=json.dumps(list(self._may_act_for)),
         )
         fresh = self.folder / "trust.toml.new"
         fresh.write_text(text + more)
@@ -164,6 +174,13 @@ async def read(request: Request) -> JSONResponse:
     if not user.is_authenticated:
         return JSONResponse({"caller": None})
     return JSONResponse({"caller": user.issuer, "scopes": sorted(user.scopes)})
+
+
+async def whose(request: Request) -> JSONResponse:
+    """The user as the application sees it."""
+    user = request.user.user
+    shown = None if user is None else dict(user.__rich_repr__())
+    return JSONResponse({"caller": request.user.issuer, "user": msgspec.to_builtins(shown)})
 
 
 @requires("cards:write")

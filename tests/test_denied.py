@@ -19,7 +19,7 @@ from .hostile import rows
 from .receiver import Receiver
 from .receiving_fleet import ReceivingFleet, statuses
 from .servers import RedisServer, wait_until
-from .tokens import EDGE, LEDGER, NOW, WALLETS, good, key
+from .tokens import EDGE, LEDGER, LOGIN, NOW, WALLETS, carrying, good, key
 
 NO_CHANNEL = "user default on nopass resetchannels allcommands ~*\n"
 
@@ -29,7 +29,11 @@ class Door:
 
     def __init__(self, folder: Path, server: RedisServer) -> None:
         self.receiver = Receiver(
-            folder, edge_keys=[key()], key_store=server.url, allow_unsealed_key_store=True
+            folder,
+            edge_keys=[key()],
+            may_act_for=[LOGIN],
+            key_store=server.url,
+            allow_unsealed_key_store=True,
         )
         self.receiver.service.clock = lambda: float(NOW)
 
@@ -85,6 +89,29 @@ def test_who_is_denied_is_refused_although_verified_before(
     door.deny(**named)
     for _ in range(2):
         assert door.verdict() == ((200, None) if reason is None else (401, reason.value))
+
+
+USERS: list[tuple[str, dict[str, str], Reason | None]] = [
+    ("another user", {"user_sub": "2"}, None),
+    ("the user", {"user_sub": "248289761001"}, Reason.DENIED),
+    ("the user, by another service", {"user_sub": "248289761001", "issuer": LEDGER}, None),
+    ("the user, by this service", {"user_sub": "248289761001", "issuer": EDGE}, Reason.DENIED),
+]
+
+
+@pytest.mark.parametrize(("named", "reason"), rows(USERS))
+def test_a_user_is_denied_whoever_carries_it(
+    door: Door, named: dict[str, str], reason: Reason | None
+) -> None:
+    """Also where the token was verified before; the service may still call for others, and as itself."""
+    token = carrying()
+    assert door.verdict(token) == (200, None)
+    door.deny(**named)
+    for _ in range(2):
+        assert door.verdict(token) == ((200, None) if reason is None else (401, reason.value))
+    assert door.verdict() == (200, None)
+    forged = token[:-4] + b"AAAA"
+    assert door.verdict(forged) == (401, Reason.BAD_SIGNATURE.value)
 
 
 def test_a_rule_ends(door: Door) -> None:

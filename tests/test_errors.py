@@ -13,10 +13,12 @@ from s2s_mesh.errors import (
     JWKSUnavailable,
     KeyStoreError,
     MeshError,
+    NoUser,
     Reason,
     StoreConflict,
     StoreReason,
     TokenRejected,
+    UserExpired,
 )
 
 ISSUER = "https://wallets.example.com"
@@ -32,6 +34,8 @@ ISSUER = "https://wallets.example.com"
         JWKSUnavailable(ISSUER, "bad"),
         TokenRejected(Reason.EXPIRED),
         Forbidden(Reason.MISSING_SCOPE),
+        NoUser("nobody"),
+        UserExpired("bad"),
     ],
     ids=lambda error: type(error).__name__,
 )

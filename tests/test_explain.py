@@ -40,6 +40,11 @@ audience = "{WALLETS}"
 path = "/cards"
 methods = ["PUT"]
 scopes = ["cards:write"]
+[[route]]
+audience = "{WALLETS}"
+path = "/cards"
+methods = ["POST"]
+user = "asserted"
 """
 WHOLE = TrustConfig.parse(TRUST)
 
@@ -61,6 +66,7 @@ NOT_OF_TOKENS = {
     Reason.PROOF_FIELDS,
     Reason.BAD_WIT,
     Reason.BAD_WPT,
+    Reason.USER_UNPROVEN,
     Reason.POLICY_DENIED,
     Reason.POLICY_UNAVAILABLE,
 }
@@ -113,6 +119,17 @@ def request(method: str, path: bytes) -> Callable[[Parts], Parts]:
     return lambda parts: parts._replace(request=facts(method, path))
 
 
+def of_user(login: str) -> Callable[[Parts], Parts]:
+    """The token carries a user of this identity provider; what else may be wrong with its subject stays."""
+
+    def carry(parts: Parts) -> Parts:
+        user = {"format": "iss_sub", "iss": login, "sub": "u1"}
+        kept = {"act": {"sub": EDGE}, **parts.body}
+        return parts._replace(body={**kept, "sub": "u1", "sub_id": user})
+
+    return carry
+
+
 # one fault for each check, in the order of the checks
 FAULTS: list[tuple[str, Reason, Callable[[Parts], Parts]]] = [
     ("form", Reason.NOT_A_COMPACT_JWS, lambda parts: parts._replace(signature=b"")),
@@ -122,16 +139,18 @@ FAULTS: list[tuple[str, Reason, Callable[[Parts], Parts]]] = [
     ("type", Reason.BAD_TYPE, head(typ="jwt")),
     ("audience", Reason.WRONG_AUDIENCE, body(aud=LEDGER)),
     ("times", Reason.EXPIRED, body(iat=NOW - 500, exp=NOW - 400)),
-    ("user", Reason.USER_NOT_ACCEPTED, body(act={"sub": EDGE})),
+    ("user", Reason.BAD_USER, body(act={"sub": LEDGER})),
     ("proof", Reason.PROOF_MISSING, body(cnf={"jkt": "x"})),
     ("subject", Reason.BAD_SUBJECT, body(sub=LEDGER)),
     ("token id", Reason.BAD_JTI, body(jti="")),
     ("scope", Reason.BAD_SCOPE, body(scope="a  b")),
     ("grant", Reason.PAIR_NOT_GRANTED, body(aud=ALIAS)),
+    ("user's grant", Reason.USER_NOT_GRANTED, of_user("https://login.other.example.com")),
     ("key", Reason.UNKNOWN_KID, head(kid="nobody-has-this-one")),
     ("signature", Reason.BAD_SIGNATURE, lambda parts: parts._replace(signature=encode(bytes(64)))),
     ("route", Reason.NO_ROUTE_RULE, request("GET", b"/other")),
     ("route's scopes", Reason.MISSING_SCOPE, request("PUT", b"/cards")),
+    ("route's user", Reason.USER_REQUIRED, request("POST", b"/cards")),
 ]
 
 
@@ -184,6 +203,8 @@ def test_the_checks_stand_in_the_verifiers_order() -> None:
     """Of two faults the verifier names the one whose check stands first."""
     for place, (first, reason, fault) in enumerate(FAULTS):
         for second, _, later in FAULTS[place + 1 :]:
+            if (first, second) == ("subject", "user's grant"):
+                continue  # a token with a user has the user's subject
             answer = explained(later, fault)
             assert (failed(answer), answer.reason) == (first, reason), (first, second)
 

@@ -26,6 +26,7 @@ HOMES = {
     "MeshAuth": httpx_auth,
     "MeshError": errors,
     "MeshTransport": httpx_transport,
+    "NoUser": errors,
     "Policy": policy,
     "PolicyFacts": policy,
     "PolicyUnavailable": errors,
@@ -38,6 +39,7 @@ HOMES = {
     "StoreReason": errors,
     "TokenRejected": errors,
     "TrustConfig": trust,
+    "UserExpired": errors,
     "require": asgi,
 }
 

@@ -17,8 +17,7 @@ from starlette.routing import Route
 
 from s2s_mesh import ConfigError, KeyStoreError, Service
 from s2s_mesh.httpx_transport import MeshTransport
-from s2s_mesh.jws import decode
-from s2s_mesh.wpt import token_hash
+from s2s_mesh.jws import decode, token_hash
 
 from .programs import http_server
 from .servers import free_port, run_child

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.authentication import BaseUser
 
@@ -255,10 +256,10 @@ def test_starlette_user_protocol() -> None:
 
 def test_end_users_are_no_callers() -> None:
     """A principal acts as itself unless it carries an end user, who is a pair of provider and subject."""
-    user = EndUser(issuer="https://login.example.com/", subject="248289761001")
+    user = EndUser(issuer="https://login.example.com/", subject="248289761001", expires_at=1_800_000_000)
     assert principal().user is None
     assert principal(user=user).user == user
     assert principal(user=user).identity == NAME
-    assert user != EndUser(issuer="https://login.example.com", subject="248289761001")
+    assert user != msgspec.structs.replace(user, issuer="https://login.example.com")
     with pytest.raises(AttributeError):
         user.subject = "evil"  # type: ignore[misc]

@@ -12,7 +12,7 @@ import pytest
 from s2s_mesh import TokenRejected
 from s2s_mesh.deny_list import DenyList, DenyRule
 from s2s_mesh.errors import Reason
-from s2s_mesh.wpt import token_hash
+from s2s_mesh.jws import token_hash
 
 from .hostile import rows
 from .proving import WIT, WPT, Fields, access_token, fields, good_fields, jwk, proof_key, wit, wpt

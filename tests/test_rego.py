@@ -163,7 +163,7 @@ class Generator:
                     more=choose([{}, {"deep": [1, {"x": None}]}, [True, 1.5]]),
                 )
             ),
-            user=None if user is None else EndUser(issuer=user, subject="u1"),
+            user=None if user is None else EndUser(issuer=user, subject="u1", expires_at=NOW + 60),
         )
         return facts, principal
 

@@ -223,7 +223,7 @@ def publish(folder: Path, name: str, *keys: SigningKey) -> None:
 
 def write_trust(folder: Path, text: str | None = None) -> Path:
     """Replace the trust file as a deployment does: by a rename."""
-    usual = TRUST.format(edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms='["ES256"]')
+    usual = TRUST.format(edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms='["ES256"]', may_act_for=[])
     fresh = folder / "new.toml"
     fresh.write_text(usual if text is None else text)
     return fresh.replace(folder / "trust.toml")

@@ -8,9 +8,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
-from s2s_mesh import KeyStoreError, RotationSchedule, Service, StoreReason, TrustConfig
+from s2s_mesh import EndUser, KeyStoreError, RotationSchedule, Service, StoreReason, TrustConfig
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.jws import b64url_decode, decode
 from s2s_mesh.keyrecord import KeyRecord
@@ -57,15 +58,25 @@ class Hand:
         self.signer = Signer(EDGE, life=life, min_key_age=lambda: self.min_key_age)
 
     def cached(
-        self, now: float = NOW, audience: str = WALLETS, scopes: frozenset[str] | None = None
+        self,
+        now: float = NOW,
+        audience: str = WALLETS,
+        scopes: frozenset[str] | None = None,
+        user: EndUser | None = None,
     ) -> str | None:
-        return self.signer.cached(self.ring, audience, scopes, now)
+        return self.signer.cached(self.ring, audience, scopes, now, user=user)
 
-    def mint(self, now: float = NOW, audience: str = WALLETS, scopes: frozenset[str] | None = None) -> str:
-        return self.signer.mint(self.ring, TokenKind.SERVICE, audience, scopes, now)
+    def mint(
+        self,
+        now: float = NOW,
+        audience: str = WALLETS,
+        scopes: frozenset[str] | None = None,
+        user: EndUser | None = None,
+    ) -> str:
+        return self.signer.mint(self.ring, TokenKind.SERVICE, audience, scopes, now, user=user)
 
-    def token(self, now: float = NOW) -> str:
-        return self.cached(now) or self.mint(now)
+    def token(self, now: float = NOW, user: EndUser | None = None) -> str:
+        return self.cached(now, user=user) or self.mint(now, user=user)
 
 
 def raw_header(token: str) -> dict[str, Any]:
@@ -289,3 +300,45 @@ def test_scopes_are_one_wish_in_any_order() -> None:
         token = signing.token(WALLETS, scopes=["cards:read", "cards:write"])
         assert signing.token(WALLETS, scopes=("cards:write", "cards:read", "cards:read")) == token
         assert signing.token(WALLETS) != token
+
+
+USER = EndUser(issuer="https://login.example.com/", subject="u1", expires_at=NOW + 3600)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"subject": "u2"}, {"issuer": "https://login.example.com"}, {"expires_at": NOW + 90}, {"acr": "urn:x"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_token_of_one_user_is_never_handed_out_for_another(change: dict[str, Any]) -> None:
+    """Nor for the same one in another context, nor for none; and each of them is kept."""
+    hand = Hand()
+    other = msgspec.structs.replace(USER, **change)
+    kept = [hand.token(user=user) for user in (None, USER, other)]
+    assert len(set(kept)) == 3
+    assert [hand.cached(user=user) for user in (None, USER, other)] == kept
+    hand.signer.forget(WALLETS, None, user=USER)
+    assert [hand.cached(user=user) for user in (None, USER, other)] == [kept[0], None, kept[2]]
+
+
+def test_many_users_push_no_token_out_that_is_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for users is bounded by itself."""
+    monkeypatch.setattr("s2s_mesh.signer._MAX_CACHED", 4)
+    hand = Hand()
+    own = hand.mint()
+    for number in range(10):
+        hand.mint(user=msgspec.structs.replace(USER, subject=f"u{number}"))
+    assert hand.cached() == own
+    assert len(hand.signer._user_tokens) <= 4
+
+
+@pytest.mark.parametrize(("expires_at", "renewed_at"), [(NOW + 3600, NOW + LIFE / 2), (NOW + 30, NOW + 30)])
+def test_a_token_for_a_user_leaves_the_next_service_half_its_life(
+    expires_at: float, renewed_at: float
+) -> None:
+    """Unless the user expires before that: a new token would not live longer."""
+    hand = Hand()
+    user = msgspec.structs.replace(USER, expires_at=expires_at)
+    token = hand.mint(user=user)
+    assert hand.cached(renewed_at - 0.1, user=user) == token
+    assert hand.cached(renewed_at, user=user) is None

@@ -81,7 +81,7 @@ def route(**members: object) -> dict[str, object]:
             ]
         },
         {"route": [route(methods=["put"])]},
-        {"route": [route(user="proven")]},
+        {"route": [route(user="anybody")]},
         {"route": [route(proof="dpop")]},
         {"route": [route(replay="twice")]},
     ],

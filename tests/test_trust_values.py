@@ -8,7 +8,6 @@ from s2s_mesh import trust_values as values
 from s2s_mesh.trust_values import Check, Unfit
 
 LEEWAY = values.duration("0s", "2m")
-USER = values.only("none", "asserted", "proven")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,6 @@ USER = values.only("none", "asserted", "proven")
         (LEEWAY, "0s"),
         (LEEWAY, "120s"),
         (LEEWAY, "2m"),
-        (USER, "none"),
     ],
 )
 def test_accepted(check: Check, text: str) -> None:
@@ -189,9 +187,6 @@ def test_no_suggestion_without_reason() -> None:
         (LEEWAY, "30s\n", 'a duration such as "30s", "15m" or "1h"'),
         (LEEWAY, "121s", 'from "0s" to "2m"'),
         (LEEWAY, "999999h", 'from "0s" to "2m"'),
-        (USER, "proven", 'not supported by this version, which would not enforce it; expected "none"'),
-        (USER, "nome", 'expected "none"; did you mean "none"?'),
-        (USER, "", 'expected "none"'),
     ],
 )
 def test_refused(check: Check, text: str, words: str) -> None:

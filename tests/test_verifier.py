@@ -19,7 +19,9 @@ from s2s_mesh.verifier import Verifier
 from .receiver import TRUST, Receiver
 from .tokens import EDGE, LEDGER, NOW, WALLETS, frozen, good, key
 
-TEXT = TRUST.format(edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms='["ES256", "RS256"]')
+TEXT = TRUST.format(
+    edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms='["ES256", "RS256"]', may_act_for=[]
+)
 
 
 TOKEN = good()  # one token, because every ECDSA signature is another

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from s2s_mesh import Reason, TokenRejected
-from s2s_mesh.jws import b64url_decode, decode
+from s2s_mesh.jws import b64url_decode, decode, token_hash
 from s2s_mesh.keys import SigningKey
 from s2s_mesh.target_uri import TargetURI
 from s2s_mesh.wit import ProofKey
-from s2s_mesh.wpt import LIFE, Binding, sign, token_hash, verify
+from s2s_mesh.wpt import LIFE, Binding, sign, verify
 
 from .tokens import NOW, key
 

@@ -16,6 +16,7 @@ NOW = 1_800_000_000
 EDGE = "https://edge.example.com"
 WALLETS = "https://wallets.example.com"
 LEDGER = "https://ledger.example.com"
+LOGIN = "https://login.example.com/"
 
 
 class Clock:
@@ -85,6 +86,28 @@ def good(signer: SigningKey | None = None, **changes: Any) -> bytes:
     """A good token from edge to wallets, with changed claims where told."""
     signer = signer or key()
     return sign(header(signer), claims(**changes), signer)
+
+
+def actors(*names: str) -> dict[str, Any]:
+    """An `act` claim, the caller first."""
+    act: dict[str, Any] = {}
+    for name in reversed(names):
+        act = {"iss": name, "sub": name, **({"act": act} if act else {})}
+    return act
+
+
+def sub_id(**changes: Any) -> dict[str, Any]:
+    """A `sub_id` claim."""
+    members = {"format": "iss_sub", "iss": LOGIN, "sub": "248289761001", **changes}
+    return {name: value for name, value in members.items() if value is not ABSENT}
+
+
+CARRIED: dict[str, Any] = {"sub": "248289761001", "sub_id": sub_id(), "act": actors(EDGE)}
+
+
+def carrying(**changes: Any) -> bytes:
+    """A good token of edge, on behalf of a user, with changed claims where told."""
+    return good(**{**CARRIED, **changes})
 
 
 def frozen(at: float = NOW) -> Any:

@@ -18,7 +18,20 @@ from starlette.types import ASGIApp, Message
 from s2s_mesh import Service
 from s2s_mesh.jwks import JWKSet
 from tests.receiver import TRUST
-from tests.tokens import EDGE, LEDGER, NOW, WALLETS, claims, good, header, key, sign
+from tests.tokens import (
+    EDGE,
+    LEDGER,
+    LOGIN,
+    NOW,
+    WALLETS,
+    actors,
+    carrying,
+    claims,
+    good,
+    header,
+    key,
+    sign,
+)
 
 
 class Unfit(AssertionError):
@@ -63,13 +76,16 @@ class Door:
             good(aud=[WALLETS], scope="cards:read"),
             sign(header(key(), typ="application/AT+JWT"), json.dumps(claims(), indent=1).encode(), key()),
             good(key(name="second"), **ledger),
+            carrying(act=actors(EDGE, LEDGER), auth_time=NOW, acr="urn:x", amr=["mfa"], txn="t"),
         }
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
         folder = Path(self._folder.name)
         for name, keys in (("edge", signers), ("ledger", [key(name="second")])):
             (folder / f"{name}.jwks.json").write_bytes(JWKSet(pair.public for pair in keys).to_bytes())
         algorithms = json.dumps([pair.alg for pair in signers])
-        text = TRUST.format(edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms=algorithms)
+        text = TRUST.format(
+            edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms=algorithms, may_act_for=json.dumps([LOGIN])
+        )
         (folder / "trust.toml").write_text(text)
         self._service = Service(issuer=WALLETS, trust=folder / "trust.toml", key_store=None)
         self._service.clock = lambda: NOW

@@ -212,7 +212,11 @@ def trust_target() -> Target:
         return f"{len(config.pairs)} pairs, {len(config.routes)} routes, {len(config.warnings)} warnings"
 
     seeds = [shipped, _EVERYTHING.encode()]
-    seeds.append(TRUST.format(edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms='["ES256"]').encode())
+    seeds.append(
+        TRUST.format(
+            edge=EDGE, wallets=WALLETS, ledger=LEDGER, algorithms='["ES256"]', may_act_for=[]
+        ).encode()
+    )
     return Target("trust", seeds, toml_change, run)
 
 
