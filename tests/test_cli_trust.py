@@ -134,7 +134,7 @@ def test_explain_an_admitted_call(receiver: Terminal) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[-1] == ADMITTED
-    assert [line.split()[0] for line in lines[1:-2]] == ["✓"] * 17
+    assert [line.split()[0] for line in lines[1:-2]] == ["✓"] * 19
     assert f"now {NOW}, leeway 30 s, life 900 s at most" in result.stdout
 
 
