@@ -40,8 +40,8 @@ class Door(Protocol):
     def clock(self) -> Callable[[], float]:
         """Unix seconds."""
 
-    def running(self) -> Runtime:
-        """The living parts in this process, started if need be."""
+    def awake(self, now: float) -> Runtime:
+        """The living parts in this process, started or woken if need be."""
 
 
 class GrantedScopes(tuple[str, ...]):
@@ -66,11 +66,13 @@ class MeshCredentials(AuthCredentials):
         replaced: whether the application's answer was replaced by ours for that.
     """
 
+    # of the class until they change: most requests never ask
+    missing: str | None = None
+    replaced = False
+    _scopes: Any = None
+
     def __init__(self, principal: Principal | None) -> None:
         self.principal = principal
-        self._scopes: Any = None
-        self.missing: str | None = None
-        self.replaced = False
 
     @property
     def scopes(self) -> Any:  # type: ignore[override]
@@ -139,8 +141,8 @@ class MeshMiddleware:
             if document is not None:
                 await self._well_known(document, scope, receive, send)
                 return
-        runtime, now = self._service.running(), self._service.clock()
-        runtime.check_overdue(now)
+        now = self._service.clock()
+        runtime = self._service.awake(now)
         outcome = runtime.inbound.admit(self._facts(scope), now)
         if not isinstance(outcome, Admitted):
             if not isinstance(outcome, Refusal):
@@ -149,7 +151,9 @@ class MeshMiddleware:
                 _log_refusal(scope, outcome)
                 await _refuse(kind, scope, send, outcome)
                 return
-        credentials = _admit(scope, outcome.principal)
+        principal = outcome.principal
+        scope["user"] = UnauthenticatedUser() if principal is None else principal
+        scope["auth"] = credentials = MeshCredentials(principal)
 
         def send_unless_403(message: Message) -> Awaitable[None]:
             # no coroutine of its own, which would cost one more for each message
@@ -211,17 +215,10 @@ class MeshMiddleware:
 
 def answer_document(service: Door, document: str, method: str, if_none_match: str | None) -> Answer:
     """Answer for one of our own documents from the ring in memory; wakes the housekeeper if there is none."""
-    well_known, runtime, now = service.well_known, service.running(), service.clock()
+    well_known, now = service.well_known, service.clock()
     assert well_known is not None  # noqa: S101 - only services with keys have these routes
-    runtime.check_overdue(now)
+    runtime = service.awake(now)
     return well_known.answer(document, runtime.ring, now, method=method, if_none_match=if_none_match)
-
-
-def _admit(scope: Scope, principal: Principal | None) -> MeshCredentials:
-    credentials = MeshCredentials(principal)
-    scope["user"] = UnauthenticatedUser() if principal is None else principal
-    scope["auth"] = credentials
-    return credentials
 
 
 def _route_path(scope: Scope) -> str:

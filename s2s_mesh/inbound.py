@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Sequence
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from . import evidence, once, proof, refusal
+from . import bearer, evidence, once, proof, refusal
 from .effects import Answer, AskPolicy, Effect
 from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .identity import Principal
-from .jws import MAX_TOKEN
 from .policy import Policy, ask, enforce
 from .refusal import Refusal
 from .routes import RouteTable, external_path
 from .trust import RouteRule, TrustConfig
 from .verified_cache import Digest, digest_of
 from .verifier import Verifier
-
-_TOKEN68 = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
-_SCHEME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_LONGEST = len("Bearer ") + MAX_TOKEN  # what is longer is not worth a digest
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,17 +44,27 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class _Routes(msgspec.Struct, frozen=True):
-    """The route rules of one trust file, by audience, and whether one of them wants proof, or any field."""
+    """The route rules of one trust file, by audience.
+
+    Attributes:
+        trust: the file.
+        tables: by audience.
+        proof: whether a rule wants proof.
+        fields: whether a rule wants any field beside Authorization.
+        open: whether nothing is asked beyond a good token, neither by a rule nor by the policy.
+    """
 
     trust: TrustConfig
     tables: dict[str, RouteTable[RouteRule]]
     proof: bool
     fields: bool
+    open: bool
 
     @classmethod
-    def of(cls, trust: TrustConfig) -> _Routes:
+    def of(cls, trust: TrustConfig, policy: Policy | None) -> _Routes:
         proof = any(rule.proof == _WPT for rule in trust.routes)
-        return cls(trust, _tables(trust), proof, proof or any(rule.user in _PROVED for rule in trust.routes))
+        fields = proof or any(rule.user in _PROVED for rule in trust.routes)
+        return cls(trust, _tables(trust), proof, fields, policy is None and not trust.routes)
 
 
 InboundFlow = Generator[Effect, Answer, "Admitted | Refusal"]
@@ -85,7 +88,7 @@ class Inbound:
         self._verifier = verifier
         self._realm = realm
         self._policy = policy
-        self._routes = _Routes.of(verifier.trust)
+        self._routes = _Routes.of(verifier.trust, policy)
 
     @property
     def wants_proof(self) -> bool:
@@ -101,19 +104,16 @@ class Inbound:
         routes = self._current_routes()
         authorization = [value for name, value in facts.headers if name == b"authorization"]
         fields = [field for field in facts.headers if proof.is_field(field[0])] if routes.fields else []
+        token = None if fields else bearer.plain(authorization, facts.query)
         digest = None
-        if len(authorization) == 1 and not fields:
-            value = authorization[0]
-            if value[:7].lower() == b"bearer " and len(value) <= _LONGEST and not _holds_token(facts.query):
-                digest = digest_of(value[7:])
-                known = self._verifier.recall(digest, now)
-                if known is not None:
-                    if self._policy is None and not routes.tables:
-                        return Admitted(known)
-                    answer = self._admit_known(facts, known, now)
-                    if answer is not None:
-                        return answer
-        return self._decide(facts, authorization, fields, digest, now)
+        if token is not None:
+            digest = digest_of(token)
+            known = self._verifier.recall(digest, now)
+            if known is not None:
+                answer = Admitted(known) if routes.open else self._admit_known(facts, known, now)
+                if answer is not None:
+                    return answer
+        return self._decide(facts, authorization, fields, token, digest, now)
 
     def _admit_known(
         self, facts: RequestFacts, known: Principal, now: float
@@ -145,13 +145,14 @@ class Inbound:
         facts: RequestFacts,
         authorization: Sequence[bytes],
         fields: Sequence[tuple[bytes, bytes]],
+        token: bytes | None,
         digest: Digest | None,
         now: float,
     ) -> InboundFlow:
-        token = None
         try:
             shown = proof.presented(fields) if fields else None
-            token = _bearer(authorization, facts.query)
+            if token is None:
+                token = bearer.presented(authorization, facts.query)
             if token is None:
                 if shown is not None:
                     raise ProofRejected(Reason.PROOF_FIELDS, "a proof without the access token it belongs to")
@@ -174,12 +175,16 @@ class Inbound:
                     principal=principal,
                     now=now,
                 )
+            if self._current_routes().open:
+                return Admitted(principal)
             try:
                 principal = yield from self.authorize(facts, principal, now, proved, fields)
             except Forbidden as why:
                 return self.forbidden(why, caller=principal.issuer)
         except TokenRejected as why:
-            return refusal.of_token(why if token is None else _of_the_field(why, token), realm=self._realm)
+            return refusal.of_token(
+                why if token is None else bearer.of_the_field(why, token), realm=self._realm
+            )
         except Unavailable as why:
             return refusal.unavailable(why)
         return Admitted(principal)
@@ -274,7 +279,7 @@ class Inbound:
     def _current_routes(self) -> _Routes:
         routes = self._routes
         if routes.trust is not self._verifier.trust:
-            routes = self._routes = _Routes.of(self._verifier.trust)
+            routes = self._routes = _Routes.of(self._verifier.trust, self._policy)
         return routes
 
 
@@ -311,38 +316,3 @@ def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:
         audience: RouteTable(rule for rule in trust.routes if rule.audience == audience)
         for audience in audiences
     }
-
-
-def _bearer(authorization: Sequence[bytes], query: bytes) -> bytes | None:
-    """The one bearer token, or None where nothing that concerns us was presented (standards (a)2 step 1)."""
-    if len(authorization) > 1:
-        raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
-    if not authorization:
-        return None
-    value = authorization[0]
-    if _holds_token(query):
-        raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "access_token in the query beside Authorization")
-    scheme, _, credentials = value.partition(b" ")
-    if scheme.lower() != b"bearer":
-        if not _SCHEME.fullmatch(scheme):
-            raise TokenRejected(Reason.MALFORMED_HEADER, "Authorization does not begin with a scheme")
-        return None
-    return credentials
-
-
-def _of_the_field(why: TokenRejected, token: bytes) -> TokenRejected:
-    """What is no token68 is the fault of the field, not of a token (RFC 9110 section 11.2).
-
-    Looked at last, because nothing that is no token68 is ever a good token.
-    """
-    if why.reason is Reason.TOKEN_TOO_LARGE or _TOKEN68.fullmatch(token):
-        return why
-    return TokenRejected(Reason.MALFORMED_HEADER, "expected one token68 after Bearer")
-
-
-def _holds_token(query: bytes) -> bool:
-    """Whether there is a second credential in the query (RFC 6750 section 2.3)."""
-    if b"%" not in query and b"access_token=" not in query:
-        return False
-    names = (pair.partition(b"=")[0] for pair in query.split(b"&"))
-    return any(unquote_to_bytes(name) == b"access_token" for name in names)

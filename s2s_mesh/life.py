@@ -51,6 +51,12 @@ class ServiceLife:
                     self._runtime = runtime
         return runtime
 
+    def awake(self, now: float) -> Runtime:
+        """`running`, and if housekeeping is overdue at `now`, woken; for all that a caller waits for."""
+        runtime = self._runtime or self.running()
+        runtime.check_overdue(now)
+        return runtime
+
     def __enter__(self) -> Self:
         with self._lock:
             self._users += 1

@@ -207,8 +207,8 @@ class Service(ServiceLife):
         return found if isinstance(found, Principal) else await drive_async(found, runtime, self.clock)
 
     def _verifying(self, token: str | bytes, request: RequestLine) -> tuple[Runtime, Principal | CallerFlow]:
-        runtime, at = self._runtime or self.running(), self.clock()
-        runtime.check_overdue(at)
+        at = self.clock()
+        runtime = self.awake(at)
         # what is not ASCII turns into "?", which no token holds
         raw = token.encode("ascii", "replace") if isinstance(token, str) else bytes(token)
         known = runtime.verifier.cached(raw, at) if request is None else None

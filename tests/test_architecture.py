@@ -20,6 +20,7 @@ FLOORS: list[list[str]] = [
     [
         "strict_json",
         "jws",
+        "bearer",
         "keys",
         "jwks",
         "users",
