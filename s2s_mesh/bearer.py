@@ -1,4 +1,4 @@
-"""The Authorization field of a request: one bearer token, or none that concerns us (standards (a)2 step 1)."""
+"""The Authorization field: one bearer token, or nothing that concerns us (standards (a)2 step 1)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from .verified_cache import Digest, digest_of
 from .verifier import Verifier
 
 
-class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the decision about a request rests on.
 
     Attributes:
@@ -37,7 +37,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = False
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """The request may pass. `principal` is None for an anonymous caller of a public path."""
 
     principal: Principal | None

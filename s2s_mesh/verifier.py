@@ -124,11 +124,14 @@ class Verifier:
         except TokenRejected as rejected:
             rejected.claimed_issuer = known.issuer
             raise
+        scopes = claims.scopes
+        if scopes is None or not scopes <= pair.scopes:  # a set that is kept once serves all its tokens
+            scopes = pair.scopes if scopes is None else scopes & pair.scopes
         principal = Principal(
             issuer=known.issuer,
             subject=claims.subject,
             audience=claims.audience,
-            scopes=pair.scopes if claims.scopes is None else claims.scopes & pair.scopes,
+            scopes=scopes,
             kid=key.kid,
             expires_at=claims.expires_at,
             claims=freeze(decoded.claims),
