@@ -18,8 +18,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from s2s_mesh import Service
+
 from .contestants import fastapi_validator
 from .material import EDGE, WALLETS, receiver
+from .proving import proof_receiver
 
 OWN_SET, FOREIGN_SET, ENDPOINT = "own.json", "foreign.json", "endpoint.txt"
 # fewer than the tokens of the fresh runs, so that every one of them is verified and remembered anew
@@ -36,6 +39,10 @@ def _app(*middleware: Middleware, **options: Any) -> Starlette:
 
 def _ours(folder: Path, cache_size: int) -> Starlette:
     service = receiver(str(folder / OWN_SET), cache_size=cache_size)
+    return _protected(service)
+
+
+def _protected(service: Service) -> Starlette:
     return _app(service.middleware, lifespan=service.lifespan)
 
 
@@ -94,6 +101,7 @@ APPS: Mapping[str, Callable[[Path], Starlette]] = {
     NO_AUTH: lambda _: _app(),
     "ours-fresh": lambda folder: _ours(folder, SMALL_CACHE),
     "ours": lambda folder: _ours(folder, 10_000),
+    "ours-proof": lambda folder: _protected(proof_receiver(str(folder / OWN_SET))),
     "pyjwt": _pyjwt,
     FASTAPI: _fastapi,
     "fastapi-jwks": _fastapi_jwks,

@@ -18,19 +18,22 @@ from .endpoint import Endpoint
 from .load import CONNECTIONS, Load, ToolMissing, Wrk, can_pin, free_port, program
 from .material import jwks_document, material
 from .plot import Bar, Panel, svg
+from .proving import proven_requests
 from .report import Check, Report, Table
 
 _ALGS = ("RS256", "ES256")
 _FRESH_LIMITS = {"RS256": 42.0, "ES256": 25.0}
 _REPEATED_LIMIT = 88.0
+_PROOFS_A_SECOND = 6000  # more than one process can verify
 _PLAIN, _CHECKED = "envoy-plain", "envoy-checked"
 _OWN_PLAIN, _OWN_CHECKED = "envoy-own-plain", "envoy-own-checked"
 _METHOD = f"""Starlette under uvicorn answers `GET /`; wrk (1 thread, {CONNECTIONS} connections) sends the
 same requests, with the same tokens, to the application with and without the check. Each measurement stands
 between two shorter ones of its own baseline; "of its baseline" is measured / mean of these two, and is what
 to trust. *Fresh* cycles over {4 * SMALL_CACHE:,} different tokens, which is more than our memory was given
-room for: each is looked for, verified and remembered. *Repeated* sends one token. The others have no such
-memory and were given the different tokens. PyJWT is a small ASGI middleware over prepared keys;
+room for: each is looked for, verified and remembered. *Repeated* sends one token. *With proof* sends a bound
+token, its WIT and, for each request, a WPT of its own; the process remembers which were used. The others have
+no such memory and were given the different tokens. PyJWT is a small ASGI middleware over prepared keys;
 fastapi-jwks is its own dependency in FastAPI, against FastAPI without. Envoy has one worker, on the
 application's CPU, holds the keys, and its token cache is off, as it comes. What `jwt_authn` costs *Envoy*
 is seen where Envoy answers by itself, against the same without the filter; that is the figure our promise
@@ -60,6 +63,7 @@ class _Row(NamedTuple):
         baseline: which port it is compared with.
         alg: of the tokens.
         fresh: whether many tokens are sent, or one.
+        proof: whether each request brings a proof of its own.
     """
 
     name: str
@@ -67,6 +71,7 @@ class _Row(NamedTuple):
     baseline: str
     alg: str
     fresh: bool = True
+    proof: bool = False
 
 
 class _Measured(NamedTuple):
@@ -79,6 +84,7 @@ def _rows() -> Iterator[_Row]:
     for alg in _ALGS:
         yield _Row(f"s2s_mesh, repeated {alg}", "ours", NO_AUTH, alg, fresh=False)
         yield _Row(f"s2s_mesh, fresh {alg}", "ours-fresh", NO_AUTH, alg)
+        yield _Row(f"s2s_mesh, with proof {alg}", "ours-proof", NO_AUTH, alg, proof=True)
         yield _Row(f"PyJWT {alg}", "pyjwt", NO_AUTH, alg)
         yield _Row(f"fastapi-jwks {alg}", "fastapi-jwks", FASTAPI, alg)
         yield _Row(f"Envoy jwt_authn {alg}, answering by itself", _OWN_CHECKED, _OWN_PLAIN, alg)
@@ -147,7 +153,7 @@ def _measure(plan: Plan, wrk: Wrk, folder: Path, ports: Mapping[str, int]) -> di
     found: dict[str, list[_Measured]] = {row.name: [] for row in rows}
 
     def load(row: _Row, server: str, seconds: int) -> Load:
-        tokens = _tokens(folder, row.alg, fresh=row.fresh)
+        tokens = _proofs(folder, row.alg, seconds) if row.proof else _tokens(folder, row.alg, fresh=row.fresh)
         return wrk.run(f"http://127.0.0.1:{ports[server]}/", tokens, seconds)
 
     for row in rows:
@@ -165,6 +171,15 @@ def _measure(plan: Plan, wrk: Wrk, folder: Path, ports: Mapping[str, int]) -> di
 
 def _tokens(folder: Path, alg: str, *, fresh: bool) -> Path:
     return folder / f"{alg}-{'fresh' if fresh else 'repeated'}.txt"
+
+
+def _proofs(folder: Path, alg: str, seconds: int) -> Path:
+    """Made just before they are sent: a proof is good for a minute, and once."""
+    file = folder / f"{alg}-proofs.txt"
+    made = proven_requests(material(alg), _PROOFS_A_SECOND * seconds)
+    lines = (f"{each.access_token} {each.wit} {each.wpt}\n" for each in made)
+    file.write_text("".join(lines), encoding="ascii")
+    return file
 
 
 def _share(found: Mapping[str, Sequence[_Measured]], name: str) -> float | None:

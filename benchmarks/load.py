@@ -23,7 +23,12 @@ _SCRIPT = """
 local requests, next_one = {}, 0
 function init(args)
   for line in io.lines(args[1]) do
-    requests[#requests + 1] = wrk.format("GET", "/", {["Authorization"] = "Bearer " .. line})
+    local token, wit, wpt = line:match("^(%S+) ?(%S*) ?(%S*)$")
+    local fields = {["Authorization"] = "Bearer " .. token}
+    if wpt ~= "" then
+      fields["Workload-Identity-Token"], fields["Workload-Proof-Token"] = wit, wpt
+    end
+    requests[#requests + 1] = wrk.format("GET", "/", fields)
   end
 end
 function request()
@@ -70,7 +75,7 @@ class Wrk:
         self._script.write_text(_SCRIPT, encoding="utf-8")
 
     def run(self, url: str, tokens: Path, seconds: float) -> Load:
-        """Send the tokens in this file, one a line, in turn.
+        """Send the tokens in this file, one a line, in turn; behind a token may stand its WIT and WPT.
 
         Raises:
             RuntimeError: some answer was not 2xx: then nothing was measured.

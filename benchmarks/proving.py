@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from s2s_mesh import Service, ServiceId, TrustConfig
 from s2s_mesh.effects import Answer
 from s2s_mesh.inbound import Admitted, RequestFacts
 from s2s_mesh.refusal import Refusal
+from s2s_mesh.runtime import ProvenRequest
 
 from .contestants import OURS, Bench, Contestant
-from .material import WALLETS, caller, jwks_document, trust_text
+from .material import WALLETS, Material, caller, jwks_document, trust_text
 from .rounds import Operation
 
 _ROUTE = f"""
@@ -20,6 +22,20 @@ path = "/"
 methods = ["GET"]
 proof = "wpt"
 """
+
+
+def proven_requests(made: Material, count: int) -> Iterator[ProvenRequest]:
+    """What as many requests for `GET /` at wallets carry, each with a proof of its own."""
+    with caller(made) as service:
+        runtime = service.running()
+        for _ in range(count):
+            yield runtime.prove(ServiceId(WALLETS), None, "GET", b"/")
+
+
+def proof_receiver(jwks_file: str) -> Service:
+    """The service wallets, where `GET /` wants proof; it remembers in this process which proofs were used."""
+    trust = TrustConfig.parse(trust_text(f"jwks_file = {json.dumps(jwks_file)}") + _ROUTE)
+    return Service(issuer=WALLETS, trust=trust, key_store="memory://")
 
 
 def _caller(bench: Bench) -> Service:
@@ -33,8 +49,7 @@ def _verify(bench: Bench) -> Operation:
     """Access token and WPT are fresh, the WIT is known; the store's answer, the first use, takes no time."""
     file = bench.folder / f"proved.{bench.made.kind}.jwks.json"
     file.write_bytes(jwks_document(bench.made))
-    trust = TrustConfig.parse(trust_text(f"jwks_file = {json.dumps(str(file))}") + _ROUTE)
-    service = Service(issuer=WALLETS, trust=trust, key_store="memory://")
+    service = proof_receiver(str(file))
     service.__enter__()
     bench.cleanup.append(service.__exit__)
     service.verify(bench.made.token())
