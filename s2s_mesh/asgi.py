@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .claims import check_scopes
+from .context import SERVING, serving
 from .drivers import drive_async
 from .errors import ConfigError, Forbidden, Reason
 from .identity import Principal
@@ -161,7 +162,13 @@ class MeshMiddleware:
                 return send(message)
             return self._send_full_403(message, scope, send, credentials, runtime)
 
-        await self.app(scope, receive, send_unless_403)
+        user = None if outcome.principal is None else outcome.principal.user
+        if user is None and SERVING.get() is None:
+            await self.app(scope, receive, send_unless_403)
+            return
+        # also for none: called in the process of another request, this one must not show that one's user
+        with serving(self._service, user):
+            await self.app(scope, receive, send_unless_403)
 
     async def _send_full_403(
         self, message: Message, scope: Scope, send: Send, credentials: MeshCredentials, runtime: Runtime

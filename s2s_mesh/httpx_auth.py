@@ -11,10 +11,12 @@ from collections.abc import AsyncGenerator, Collection, Generator
 from typing import NamedTuple, Protocol
 
 import httpx
+from msgspec import UNSET
 
 from .errors import ConfigError
 from .identity import ServiceId
 from .routes import external_path
+from .users import OnBehalfOf, given
 
 _INVALID_TOKEN = re.compile(r'\bBearer\b.*\berror="?invalid_token\b', re.IGNORECASE)
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -30,10 +32,23 @@ class TokenSource(Protocol):
     async def load_async(self) -> None:
         """The same, off the event loop."""
 
-    def token(self, audience: str, *, scopes: Collection[str] | None = None, once: bool = False) -> str:
+    def token(
+        self,
+        audience: str,
+        *,
+        scopes: Collection[str] | None = None,
+        on_behalf_of: OnBehalfOf = UNSET,
+        once: bool = False,
+    ) -> str:
         """A token for `audience`, a new one if `once`; does not block once a ring is in memory."""
 
-    def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
+    def forget_token(
+        self,
+        audience: str,
+        *,
+        scopes: Collection[str] | None = None,
+        on_behalf_of: OnBehalfOf = UNSET,
+    ) -> None:
         """Do not hand the present token out again."""
 
 
@@ -64,10 +79,12 @@ class MeshAuth(httpx.Auth):
         audience: the service the token is for.
         origins: further URLs at which it is reached, such as `http://wallets.internal:8080`.
         scopes: what to ask for; None asks for all that is granted.
+        on_behalf_of: the user to call for; left out, the service calls as itself.
         once: a new token for every request and every retry, for routes with `replay = "once"`.
         allow_plain_http: let the token travel unencrypted to origins off this machine.
 
     Raises:
+        NoUser: `on_behalf_of` is None.
         ConfigError: an origin is not a URL, or is plain http without leave.
     """
 
@@ -78,9 +95,12 @@ class MeshAuth(httpx.Auth):
         *,
         origins: Collection[str] | None = None,
         scopes: Collection[str] | None = None,
+        on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
         allow_plain_http: bool = False,
     ) -> None:
+        given(on_behalf_of)
+        self._on_behalf_of = on_behalf_of
         self._once = once
         self._tokens = tokens
         self._audience = audience
@@ -93,6 +113,7 @@ class MeshAuth(httpx.Auth):
         Raises:
             ConfigError: the request does not go to this audience; nothing was sent.
             KeyStoreError: no key to sign with.
+            UserExpired: what is known of the user has expired; nothing was sent.
         """
         if not any(destination.holds(request.url) for destination in self._destinations):
             shown = request.url.copy_with(userinfo=b"", query=None)
@@ -103,7 +124,7 @@ class MeshAuth(httpx.Auth):
         request.headers["authorization"] = f"Bearer {self._token()}"
         response = yield request
         if is_invalid_token(response):
-            self._tokens.forget_token(self._audience, scopes=self._scopes)
+            self._tokens.forget_token(self._audience, scopes=self._scopes, on_behalf_of=self._on_behalf_of)
             if isinstance(request.stream, httpx.ByteStream):
                 request.headers["authorization"] = f"Bearer {self._token()}"
                 yield request
@@ -128,7 +149,9 @@ class MeshAuth(httpx.Auth):
             await flow.aclose()
 
     def _token(self) -> str:
-        return self._tokens.token(self._audience, scopes=self._scopes, once=self._once)
+        return self._tokens.token(
+            self._audience, scopes=self._scopes, on_behalf_of=self._on_behalf_of, once=self._once
+        )
 
 
 def destinations(

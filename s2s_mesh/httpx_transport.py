@@ -1,4 +1,4 @@
-"""Outbound with proof: an httpx transport that adds a proof's fields to each hop that goes to its audience.
+"""Outbound with proof: an httpx transport that adds what a request carries to each hop to its audience.
 
 httpx follows redirects above transports and below auth flows, so a transport sees, and judges, every hop. The
 fields go on a copy of the request: what httpx carries over to a redirect never has them.
@@ -7,20 +7,31 @@ fields go on a copy of the request: what httpx carries over to a redirect never 
 from __future__ import annotations
 
 from collections.abc import Collection, Generator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import httpx
+from msgspec import UNSET
 
 from .claims import check_scopes
 from .errors import ConfigError
 from .httpx_auth import destinations, is_invalid_token
 from .identity import ServiceId
-from .runtime import ProvenRequest, Runtime
+from .runtime import Runtime
 from .settings import Settings
+from .users import USER_TOKEN_FIELD, OnBehalfOf, given
 
-_FIELDS = ("authorization", "workload-identity-token", "workload-proof-token")
+_TXN_FIELD = "txn-token"
+_FIELDS = ("authorization", "workload-identity-token", "workload-proof-token", USER_TOKEN_FIELD, _TXN_FIELD)
 # marks in a request's extensions, which httpx hands on to the redirected one, where its hops have been
 _STARTED, _LEFT = "s2s_mesh.started", "s2s_mesh.left"
+
+
+class _Carried(NamedTuple):
+    """What one hop carries, and the thumbprint of the key that its access token is bound to."""
+
+    fields: dict[str, str]
+    thumbprint: str | None
+
 
 HopFlow = Generator[httpx.Request, httpx.Response, None]
 
@@ -47,17 +58,20 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     For `httpx.Client(transport=...)` and `httpx.AsyncClient(transport=...)`. Each request carries an access
     token that is bound to this process's proof key, the WIT that names the key, and a proof made for this
-    request alone. A redirect to another origin carries none of the three, and nor does what that origin
-    redirects back: nobody else chooses what this service signs for.
+    request alone; and what the user holds as evidence, in fields of its own, bound by hash. A redirect to
+    another origin carries none of it, and nor does what that origin redirects back: nobody else chooses what
+    this service signs for.
 
     Args:
         service: has the keys; a `Service`.
         audience: the service that is called.
-        origins, scopes, once, allow_plain_http: as for `MeshAuth`.
+        proof: "wpt"; or "bearer", an access token that is bound to no key, and no proof.
+        origins, scopes, on_behalf_of, once, allow_plain_http: as for `MeshAuth`.
         inner: sends; None for httpx's own transport with its defaults.
 
     Raises:
-        ConfigError: an origin is not a URL, or is plain http without leave.
+        NoUser: `on_behalf_of` is None.
+        ConfigError: an origin is not a URL, or is plain http without leave; another proof.
     """
 
     def __init__(
@@ -65,12 +79,18 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         service: Caller,
         audience: ServiceId,
         *,
+        proof: str = "wpt",
         origins: Collection[str] | None = None,
         scopes: Collection[str] | None = None,
+        on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
         allow_plain_http: bool = False,
         inner: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        if proof not in ("wpt", "bearer"):
+            raise ConfigError(f"proof is {proof!r}; expected 'wpt' or 'bearer'")
+        self._proof = proof
+        self._user = given(on_behalf_of)
         self._service = service
         self._audience = audience
         self._scopes = None if scopes is None else check_scopes(scopes)
@@ -85,6 +105,7 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             ConfigError: the first hop does not go to the audience, or its path is one that no receiver lets
                 in; nothing was sent.
             KeyStoreError: there is no key to sign with.
+            UserExpired: what is known of the user has expired; nothing was sent.
         """
         if self._inner is None:
             self._inner = httpx.HTTPTransport()
@@ -155,17 +176,27 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if not self._goes_to_audience(request):
             yield _copy(request, {})
             return
-        proven = self._prove(request)
-        response = yield _copy(request, _fields(proven))
+        carried = self._carried(request)
+        response = yield _copy(request, carried.fields)
         if is_invalid_token(response) and isinstance(request.stream, httpx.ByteStream):
             signer = self._service.running().signer
-            signer.forget(self._audience, self._scopes, proven.thumbprint)
-            yield _copy(request, _fields(self._prove(request)))
+            signer.forget(self._audience, self._scopes, carried.thumbprint, self._user)
+            yield _copy(request, self._carried(request).fields)
 
-    def _prove(self, request: httpx.Request) -> ProvenRequest:
+    def _carried(self, request: httpx.Request) -> _Carried:
+        runtime, user = self._service.running(), self._user
+        evidence = {}
+        if user is not None and user.user_token is not None:
+            evidence[USER_TOKEN_FIELD] = user.user_token
+        if user is not None and user.txn_token is not None:
+            evidence[_TXN_FIELD] = user.txn_token
+        if self._proof == "bearer":
+            token = runtime.token(self._audience, self._scopes, once=self._once, user=user)
+            return _Carried({"authorization": f"Bearer {token}", **evidence}, None)
         path = request.url.raw_path.partition(b"?")[0]
-        runtime = self._service.running()
-        return runtime.prove(self._audience, self._scopes, request.method, path, once=self._once)
+        proven = runtime.prove(self._audience, self._scopes, request.method, path, once=self._once, user=user)
+        proof = (f"Bearer {proven.access_token}", proven.wit, proven.wpt)
+        return _Carried({**dict(zip(_FIELDS, proof, strict=False)), **evidence}, proven.thumbprint)
 
 
 def transport(
@@ -175,6 +206,7 @@ def transport(
     proof: str = "wpt",
     origins: Collection[str] | None = None,
     scopes: Collection[str] | None = None,
+    on_behalf_of: OnBehalfOf = UNSET,
     once: bool = False,
     allow_plain_http: bool = False,
     inner: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
@@ -184,31 +216,28 @@ def transport(
     Args:
         service: itself, where this is a method of `Service`.
         audience: the service to call.
-        proof: "wpt", the one proof of this version (profile `wpt-02`).
-        origins, scopes, once, allow_plain_http, inner: see `MeshTransport`.
+        proof: "wpt" (profile `wpt-02`); or "bearer", for a user's evidence beside a plain bearer token.
+        origins, scopes, on_behalf_of, once, allow_plain_http, inner: see `MeshTransport`.
 
     Raises:
+        NoUser: `on_behalf_of` is None.
         ConfigError: another proof, or a bad argument.
     """
-    if proof != "wpt":
-        raise ConfigError(f"proof is {proof!r}; expected 'wpt'; service.auth() sends plain bearer tokens")
     return MeshTransport(
         service,
         service.settings.check_audience(audience),
+        proof=proof,
         origins=origins,
         scopes=scopes,
+        on_behalf_of=on_behalf_of,
         once=once,
         allow_plain_http=allow_plain_http,
         inner=inner,
     )
 
 
-def _fields(proven: ProvenRequest) -> dict[str, str]:
-    return dict(zip(_FIELDS, (f"Bearer {proven.access_token}", proven.wit, proven.wpt), strict=True))
-
-
 def _copy(request: httpx.Request, fields: dict[str, str]) -> httpx.Request:
-    """The same request with these fields and no other values of theirs; without any, bare of all three."""
+    """The same request with these fields and no other values of theirs; without any, bare of what we add."""
     headers = httpx.Headers(request.headers)
     for name in _FIELDS[0 if fields else 1 :]:
         headers.pop(name, None)

@@ -26,6 +26,7 @@ MAX_SERVICE_ID = 512
 _MAX_SUBJECT = 600
 _MAX_TEXT = 256
 _MAX_AMR = 16
+_JWT = re.compile(r"[A-Za-z0-9_-]{1,8192}\.[A-Za-z0-9_-]{1,8192}\.[A-Za-z0-9_-]{1,8192}", re.ASCII)
 _SECRET = frozenset({"user_token", "txn_token"})
 
 
@@ -189,6 +190,10 @@ class EndUser(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise ConfigError("auth_time of a user must be whole Unix seconds")
         if type(self.expires_at) not in (int, float):
             raise ConfigError("expires_at of a user must be Unix seconds")
+        for name in _SECRET:
+            token = getattr(self, name)
+            if token is not None and not (isinstance(token, str) and _JWT.fullmatch(token)):
+                raise ConfigError(f"{name} of a user must be a JWT: three parts of base64url")
         amr = self.amr
         if type(amr) is not tuple or len(amr) > _MAX_AMR or not all(_is_text(one, _MAX_TEXT) for one in amr):
             raise ConfigError(f"amr of a user must be a tuple of at most {_MAX_AMR} printable texts")

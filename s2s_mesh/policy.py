@@ -274,7 +274,17 @@ def input_document(facts: PolicyFacts, principal: Principal) -> dict[str, Any]:
             "kid": principal.kid,
         },
         "claims": _plain(principal.claims),
-        "user": None if user is None else {"issuer": user.issuer, "subject": user.subject},
+        # the history is in `claims.act`, and not here: it is no matter of access (RFC 8693 section 4.1)
+        "user": None
+        if user is None
+        else {
+            "issuer": user.issuer,
+            "subject": user.subject,
+            "mode": user.mode,
+            "auth_time": user.auth_time,
+            "acr": user.acr,
+            "amr": list(user.amr),
+        },
         "time": facts.time,
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,20 +25,18 @@ from .jwks_shared import shared_jwks
 from .keyring import KeyRing
 from .manager import key_manager
 from .prover import Prover
+from .replays import Replays
 from .resolver import KeyResolver
 from .settings import Settings
 from .signer import Signer, TokenKind
 from .store import KeyStore
-from .store.replay import ReplayStore
 from .target_uri import TargetURI
 from .threads import far_from_threading
-from .trust import TrustConfig
 from .trust_file import TrustFile
 from .verifier import Verifier
 
 log = logging.getLogger("s2s_mesh")
 _TICK = 1.0  # seconds between two looks at the trust file and at what is due
-_REPLAY_WORKERS = 8
 _FIRST_RETRY = 0.5  # seconds; doubles up to the poll interval
 
 
@@ -88,9 +86,8 @@ class Runtime:
         self.deny: DenyListKeeper | None = deny_list_keeper(settings, clock=clock)
         self.verifier.deny = deny_list.EMPTY if self.deny is None else None
         self._deny_looked_up: Future[None] = Future()
-        self._replays: ReplayStore | None = None
-        self._replay_pool: ThreadPoolExecutor | None = None
-        self._open_replays_for(trust)
+        self._replays = Replays(settings)
+        self._replays.open_for(trust)
         self.inbound = Inbound(self.verifier, realm=settings.issuer, policy=settings.policy)
         self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
         self._prover = Prover(self.signer)
@@ -132,8 +129,6 @@ class Runtime:
             self._thread.join(timeout=10)
         self._stop_listening()
         self.client.close()
-        if self._replay_pool is not None:
-            self._replay_pool.shutdown(wait=False, cancel_futures=True)
         for part in (self._replays, self.manager, self.deny):
             if part is not None:
                 part.close()
@@ -192,7 +187,7 @@ class Runtime:
         if changed is not None:
             trust = changed.for_audiences(self._settings.audiences)
             try:
-                self._open_replays_for(trust)
+                self._replays.open_for(trust)
             except ConfigError as error:
                 log.error("the changed trust file is not taken over: %s", error)
                 return
@@ -215,25 +210,8 @@ class Runtime:
         if isinstance(effect, LoadDenyList):
             return self._deny_looked_up
         if isinstance(effect, UseOnce):
-            return self._use_once(effect)
+            return self._replays.begin(effect)
         return self.client.begin(effect)
-
-    def _use_once(self, effect: UseOnce) -> Future[bool] | None:
-        if self._replays is None:
-            return None
-        with self._mint_lock:
-            if self._replay_pool is None:
-                self._replay_pool = ThreadPoolExecutor(_REPLAY_WORKERS, thread_name_prefix="s2s-mesh-replay")
-        try:
-            return self._replay_pool.submit(self._replays.use, effect.issuer, effect.jti, effect.seconds)
-        except RuntimeError:  # the interpreter ends, or the machine has no thread to give
-            return None
-
-    def _open_replays_for(self, trust: TrustConfig) -> None:
-        if self._replays is None and any(
-            rule.replay == "once" or rule.proof == "wpt" for rule in trust.routes
-        ):
-            self._replays = self._settings.open_replays()
 
     # -- signing ---------------------------------------------------------------------------------------
 
@@ -271,16 +249,34 @@ class Runtime:
     ) -> str:
         """A token for `audience`, from memory or newly minted; see `Service.token`. May wait for the ring."""
         ring = self.load_ring()
-        with self._mint_lock:
+        with self._mint_lock, self._explained():
             now = self._clock()  # whoever waited here must not find the new token to be from the future
-            if user is not None:
-                users.check(user, now)  # the wait may have been long
-            token = None if once else self.signer.cached(ring, audience, scopes, now, user=user)
-            if token is None:
-                with self._explained():
-                    kind = TokenKind.SERVICE
-                    token = self.signer.mint(ring, kind, audience, scopes, now, keep=not once, user=user)
-            return token
+            return self._token(ring, audience, scopes, now, once=once, user=user)
+
+    def _token(
+        self,
+        ring: KeyRing,
+        audience: str,
+        scopes: frozenset[str] | None,
+        now: float,
+        *,
+        once: bool,
+        thumbprint: str | None = None,
+        user: EndUser | None = None,
+    ) -> str:
+        if user is not None:
+            users.check(user, now)
+        token = None if once else self.signer.cached(ring, audience, scopes, now, thumbprint, user)
+        return token or self.signer.mint(
+            ring,
+            TokenKind.SERVICE,
+            audience,
+            scopes,
+            now,
+            keep=not once,
+            thumbprint=thumbprint,
+            user=user,
+        )
 
     def prove(
         self,
@@ -290,6 +286,7 @@ class Runtime:
         raw_path: bytes,
         *,
         once: bool = False,
+        user: EndUser | None = None,
     ) -> ProvenRequest:
         """What one request to `audience` carries; may wait for the ring.
 
@@ -298,10 +295,12 @@ class Runtime:
             scopes: what to ask for; None for all that is granted.
             method, raw_path: of the request, as sent, the path without its query.
             once: a new access token that is handed out to nobody else.
+            user: on whose behalf; its evidence, which travels beside, is proved as well.
 
         Raises:
             KeyStoreError: there is no key to sign with.
-            ConfigError: no receiver lets this path in.
+            UserExpired: what is known of the user has expired.
+            ConfigError: no receiver lets this path in, or no token can carry the user.
         """
         try:
             uri = TargetURI.of(audience.origin, raw_path)
@@ -313,11 +312,15 @@ class Runtime:
             self.check_overdue(now)
             held = self._prover.current(ring, now)
             jkt = held.key.kid
-            token = None if once else self.signer.cached(ring, audience, scopes, now, jkt)
-            if token is None:
-                kind = TokenKind.SERVICE
-                token = self.signer.mint(ring, kind, audience, scopes, now, keep=not once, thumbprint=jkt)
-        binding = wpt.Binding(method=method, uri=uri, wit=held.wit.encode(), access_token=token.encode())
+            token = self._token(ring, audience, scopes, now, once=once, thumbprint=jkt, user=user)
+        binding = wpt.Binding(
+            method=method,
+            uri=uri,
+            wit=held.wit.encode(),
+            access_token=token.encode(),
+            txn_token=None if user is None or user.txn_token is None else user.txn_token.encode(),
+            user_token=None if user is None or user.user_token is None else user.user_token.encode(),
+        )
         return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), jkt)
 
     @contextmanager

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from . import settings as settings_
 from . import users
 from .asgi import MeshMiddleware, answer_document
 from .claims import check_scopes
+from .context import inbound_user
 from .drivers import drive, drive_async
 from .httpx_auth import MeshAuth
 from .httpx_transport import transport as mesh_transport
@@ -28,6 +29,7 @@ from .rotation import RotationSchedule
 from .runtime import Runtime
 from .store import KeyStore
 from .trust import TrustConfig
+from .users import OnBehalfOf
 from .wellknown import DOCUMENTS, WellKnown
 
 
@@ -119,7 +121,7 @@ class Service(ServiceLife):
         audience: str,
         *,
         scopes: Collection[str] | None = None,
-        on_behalf_of: EndUser | UnsetType | None = UNSET,
+        on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
     ) -> str:
         """A token for one audience; kept and renewed well before it expires.
@@ -137,9 +139,10 @@ class Service(ServiceLife):
             ConfigError: the audience is not a service id, or names an identity provider; or no token can
                 carry the user.
         """
-        user = None if on_behalf_of is UNSET else users.check(on_behalf_of, self.clock())
-        # the evidence needs fields of its own, which only `transport` sends
-        user = None if user is None else users.without_evidence(user)
+        user = users.given(on_behalf_of)
+        if user is not None:
+            # evidence needs fields of its own, which only `transport` sends
+            user = users.without_evidence(users.check(user, self.clock()))
         # what is kept was checked when it was minted
         wanted = scopes if scopes is None or type(scopes) is frozenset else check_scopes(scopes)
         runtime = self._runtime or self.running()
@@ -158,11 +161,13 @@ class Service(ServiceLife):
         audience: str,
         *,
         scopes: Collection[str] | None = None,
-        on_behalf_of: EndUser | UnsetType | None = UNSET,
+        on_behalf_of: OnBehalfOf = UNSET,
     ) -> None:
         """Mint anew at the next `token`: the receiver refused the one at hand."""
-        user = users.without_evidence(on_behalf_of) if isinstance(on_behalf_of, EndUser) else None
-        self.running().signer.forget(audience, scopes, user=user)
+        user = users.given(on_behalf_of)
+        self.running().signer.forget(
+            audience, scopes, user=None if user is None else users.without_evidence(user)
+        )
 
     def auth(
         self,
@@ -170,6 +175,7 @@ class Service(ServiceLife):
         *,
         origins: Collection[str] | None = None,
         scopes: Collection[str] | None = None,
+        on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
         allow_plain_http: bool = False,
     ) -> MeshAuth:
@@ -179,6 +185,7 @@ class Service(ServiceLife):
             self.settings.check_audience(audience),
             origins=origins,
             scopes=None if scopes is None else check_scopes(scopes),
+            on_behalf_of=on_behalf_of,
             once=once,
             allow_plain_http=allow_plain_http,
         )
@@ -213,6 +220,18 @@ class Service(ServiceLife):
         raw = token.encode("ascii", "replace") if isinstance(token, str) else bytes(token)
         known = runtime.verifier.cached(raw, at) if request is None else None
         return runtime, known or runtime.inbound.verify(raw, at, request)
+
+    @property
+    def inbound_user(self) -> EndUser:
+        """The user of the request being served, to be handed on: `on_behalf_of=service.inbound_user`.
+
+        A plain value: executors and background tasks get it as an argument, as they get anything else.
+
+        Raises:
+            NoUser: no request is served here, or it carries no user.
+            UserExpired: what is known of the user has expired meanwhile.
+        """
+        return users.check(inbound_user(self), self.clock())
 
     # -- the application -------------------------------------------------------------------------------
 

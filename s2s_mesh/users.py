@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from .errors import ConfigError, NoUser, Reason, TokenRejected, UserExpired
 from .identity import MAX_SERVICE_ID, Actor, EndUser
@@ -18,24 +19,36 @@ from .strict_json import encode
 
 MAX_ACTORS = 4  # services in `act`, the caller included
 USER_TOKEN_FIELD = "s2s-user-token"  # noqa: S105
+# what `on_behalf_of` may be: None is refused, so that nobody is not taken for the service itself
+OnBehalfOf = EndUser | UnsetType | None
 _ACTOR_MEMBERS = {"iss", "sub", "act"}
 _SUB_ID_MEMBERS = {"format", "iss", "sub"}
 
 
-def check(user: object, now: float) -> EndUser:
-    """Return what somebody gave as `on_behalf_of`, if one can call for it at `now` (Unix seconds).
+def given(user: object) -> EndUser | None:
+    """Return what somebody gave as `on_behalf_of`; None where it was left out (`UNSET`).
 
     Raises:
-        NoUser: it is None, as `request.user.user` is where no user came along. Never taken for "none wanted".
-        UserExpired: what is known of the user holds no longer.
+        NoUser: it is None, as `request.user.user` is where no user came along. Never taken for "left out".
         ConfigError: it is something else.
     """
+    if user is UNSET:
+        return None
     if user is None:
         raise NoUser("on_behalf_of is None: there is no user; leave it out where the service acts as itself")
     if not isinstance(user, EndUser):
         raise ConfigError(
             f"on_behalf_of is of type {type(user).__name__}; expected an EndUser, such as request.user.user"
         )
+    return user
+
+
+def check(user: EndUser, now: float) -> EndUser:
+    """Return a user for whom one can call at `now` (Unix seconds).
+
+    Raises:
+        UserExpired: what is known of the user holds no longer.
+    """
     # a token's times are whole seconds; written so that NaN is expired too
     if not user.expires_at >= int(now) + 1:
         raise UserExpired("what is known of this user has expired; the user must log in again")

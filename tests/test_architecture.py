@@ -70,6 +70,7 @@ FLOORS: list[list[str]] = [
         "settings",
         "manager",
         "deny_keeper",
+        "replays",
         "network",
         "jwks_fetch",
         "jwks_shared",
@@ -78,6 +79,7 @@ FLOORS: list[list[str]] = [
     ],
     [
         "runtime",
+        "context",
         "httpx_auth",
         "httpx_transport",
         "asgi",

@@ -13,11 +13,23 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from msgspec import UNSET
 
-from s2s_mesh import ConfigError, KeyStoreError, MeshAuth, Service, ServiceId, StoreReason, TrustConfig
+from s2s_mesh import (
+    ConfigError,
+    EndUser,
+    KeyStoreError,
+    MeshAuth,
+    NoUser,
+    Service,
+    ServiceId,
+    StoreReason,
+    TrustConfig,
+)
 from s2s_mesh.jws import decode
 from s2s_mesh.store import KeyStore
 from s2s_mesh.store.memory import MemoryStore
+from s2s_mesh.users import OnBehalfOf
 
 from .tokens import EDGE
 
@@ -561,6 +573,10 @@ def test_without_a_ring_nothing_is_sent(send: Send, wallets: Target) -> None:
         service.__exit__()
 
 
+def whose(user: OnBehalfOf) -> str:
+    return f" for {user.subject}" if isinstance(user, EndUser) else ""
+
+
 class Source:
     """Somebody's own source of tokens."""
 
@@ -573,12 +589,25 @@ class Source:
     async def load_async(self) -> None:
         self.calls.append("load")
 
-    def token(self, audience: str, *, scopes: Collection[str] | None = None, once: bool = False) -> str:
-        self.calls.append(f"token {audience} {scopes}{' once' if once else ''}")
+    def token(
+        self,
+        audience: str,
+        *,
+        scopes: Collection[str] | None = None,
+        on_behalf_of: OnBehalfOf = UNSET,
+        once: bool = False,
+    ) -> str:
+        self.calls.append(f"token {audience} {scopes}{' once' if once else ''}{whose(on_behalf_of)}")
         return f"token-{len(self.calls)}"
 
-    def forget_token(self, audience: str, *, scopes: Collection[str] | None = None) -> None:
-        self.calls.append(f"forget {audience} {scopes}")
+    def forget_token(
+        self,
+        audience: str,
+        *,
+        scopes: Collection[str] | None = None,
+        on_behalf_of: OnBehalfOf = UNSET,
+    ) -> None:
+        self.calls.append(f"forget {audience} {scopes}{whose(on_behalf_of)}")
 
 
 def test_any_source_of_tokens_will_do(send: Send, wallets: Target) -> None:
@@ -590,6 +619,21 @@ def test_any_source_of_tokens_will_do(send: Send, wallets: Target) -> None:
     assert send(auth, "GET", own).status_code == 200
     assert source.calls == ["load", f"token {own} ['a']", f"forget {own} ['a']", f"token {own} ['a']"]
     assert wallets.tokens == ["token-2", "token-4"]
+
+
+def test_a_source_is_told_for_whom(send: Send, wallets: Target) -> None:
+    """With every token, and with the one to forget."""
+    source = Source()
+    wallets.answers = [(401, {"www-authenticate": INVALID_TOKEN})]
+    own = ServiceId.parse(wallets.url, allow_loopback_http=True)
+    user = EndUser(issuer="https://login.example.com/", subject="u1", expires_at=9e9)
+    send(MeshAuth(source, own, on_behalf_of=user), "GET", own)
+    assert source.calls == [
+        "load",
+        *(f"{what} {own} None for u1" for what in ("token", "forget", "token")),
+    ]
+    with pytest.raises(NoUser):
+        MeshAuth(source, own, on_behalf_of=None)
 
 
 def test_a_service_that_only_verifies_cannot_call(send: Send, wallets: Target) -> None:

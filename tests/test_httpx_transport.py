@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from s2s_mesh import ConfigError, KeyStoreError, Service
+from s2s_mesh import ConfigError, EndUser, KeyStoreError, NoUser, Service, UserExpired
 from s2s_mesh.httpx_transport import MeshTransport
 from s2s_mesh.jws import decode, token_hash
 
@@ -315,10 +316,98 @@ def test_without_a_ring_nothing_is_sent(send: Send, target: Target) -> None:
         service.__exit__()
 
 
-@pytest.mark.parametrize("proof", ["bearer", "dpop", "", None])
+# -- on behalf of a user -------------------------------------------------------------------------------------
+
+EVIDENCE = ("s2s-user-token", "txn-token")
+USER = EndUser(
+    issuer="https://login.example.com/",
+    subject="u1",
+    expires_at=9e9,
+    user_token="u.s.er",
+    txn_token="t.x.n",
+)
+
+
+@pytest.mark.parametrize("proof", ["wpt", "bearer"])
+def test_evidence_of_a_user_travels_beside_the_token_and_is_bound_to_it(
+    send: Send, service: Service, target: Target, proof: str
+) -> None:
+    """Unmodified, in fields of its own; its hash is in the access token and in the proof, if there is one."""
+    transport = service.transport(target.url, proof=proof, on_behalf_of=USER)
+    send(transport, "GET", f"{target.url}/x", headers={"Txn-Token": "another", "S2S-User-Token": "another"})
+    (request,) = target.seen
+    assert [request.fields[name] for name in EVIDENCE] == ["u.s.er", "t.x.n"]
+    access = decode(request.fields["authorization"].removeprefix("Bearer ").encode()).claims
+    bound = {"tth": token_hash(b"t.x.n"), "oth": {"s2s-user-token": token_hash(b"u.s.er")}}
+    assert bound.items() <= access.items()
+    assert access["sub"] == "u1"
+    assert ("cnf" in access) is (proof == "wpt")
+    assert {"workload-identity-token", "workload-proof-token"}.isdisjoint(request.names) is (proof != "wpt")
+    if proof == "wpt":
+        proved = decode(request.fields["workload-proof-token"].encode(), with_kid=False)
+        assert bound.items() <= proved.claims.items()
+
+
+@pytest.mark.parametrize("proof", ["wpt", "bearer"])
+def test_evidence_of_a_user_goes_to_the_audience_alone(
+    send: Send, service: Service, target: Target, elsewhere: Target, proof: str
+) -> None:
+    """Neither to where a redirect leads, nor on the way back; to another path of the audience it does."""
+    transport = service.transport(target.url, proof=proof, on_behalf_of=USER)
+    target.answers = [(307, {"location": "/new"}), (307, {"location": f"{elsewhere.url}/there"})]
+    elsewhere.answers = [(307, {"location": f"{target.url}/back"})]
+    send(transport, "GET", target.url, follow=True)
+    assert elsewhere.seen[0].names.isdisjoint({*FIELDS, *EVIDENCE})
+    assert [set(EVIDENCE) <= request.names for request in target.seen] == [True, True, False]
+    assert target.seen[-1].names.isdisjoint({*FIELDS, *EVIDENCE})
+
+
+def test_plain_authentication_carries_a_user_without_evidence(service: Service, target: Target) -> None:
+    """`service.auth` writes Authorization only, and binds its token to nothing else."""
+    with httpx.Client(auth=service.auth(target.url, on_behalf_of=USER), **CLIENT) as http:
+        http.get(target.url)
+    (request,) = target.seen
+    access = decode(request.fields["authorization"].removeprefix("Bearer ").encode()).claims
+    assert access["sub"] == "u1"
+    assert access.keys().isdisjoint({"oth", "tth"})
+    assert request.names.isdisjoint(EVIDENCE)
+
+
+@pytest.mark.parametrize("proof", ["wpt", "bearer"])
+def test_nothing_is_sent_for_a_user_that_has_expired(
+    send: Send, service: Service, target: Target, proof: str
+) -> None:
+    """A client may live longer than what is known of its user."""
+    expired = msgspec.structs.replace(USER, expires_at=1)
+    with pytest.raises(UserExpired):
+        send(service.transport(target.url, proof=proof, on_behalf_of=expired), "GET", target.url)
+    with (
+        pytest.raises(UserExpired),
+        httpx.Client(auth=service.auth(target.url, on_behalf_of=expired), **CLIENT) as http,
+    ):
+        http.get(target.url)
+    with pytest.raises(NoUser):
+        service.transport(target.url, proof=proof, on_behalf_of=None)
+    assert target.seen == []
+
+
+@pytest.mark.parametrize("proof", ["wpt", "bearer"])
+def test_a_refused_token_of_a_user_is_replaced_once(
+    send: Send, service: Service, target: Target, proof: str
+) -> None:
+    """As any other."""
+    transport = service.transport(target.url, proof=proof, on_behalf_of=USER)
+    send(transport, "GET", target.url)
+    target.answers = [(401, {"www-authenticate": INVALID_TOKEN})]
+    send(service.transport(target.url, proof=proof, on_behalf_of=USER), "GET", target.url)
+    kept, refused, fresh = (request.fields["authorization"] for request in target.seen)
+    assert kept == refused != fresh
+
+
+@pytest.mark.parametrize("proof", ["Bearer", "dpop", "", None])
 def test_another_proof_is_refused(service: Service, proof: Any) -> None:
     """Before anything is sent without one."""
-    with pytest.raises(ConfigError, match="expected 'wpt'"):
+    with pytest.raises(ConfigError, match="expected 'wpt' or 'bearer'"):
         service.transport("https://wallets.example.com", proof=proof)
 
 

@@ -303,14 +303,14 @@ def test_no_token_outlives_its_user(now: float, expires_at: float, expected: int
 def test_nobody_is_not_taken_for_the_service_itself() -> None:
     """None is what a request without a user has: an error, so that nothing is done in the wrong name."""
     with pytest.raises(NoUser, match="on_behalf_of is None"):
-        users.check(None, NOW)
+        users.given(None)
 
 
 @pytest.mark.parametrize("other", ["a.b.c", 7, {"issuer": LOGIN, "subject": "u1"}, object()])
 def test_only_an_end_user_can_be_called_for(other: object) -> None:
     """Not a token, not a principal, not a mapping."""
     with pytest.raises(ConfigError, match=f"of type {type(other).__name__}; expected an EndUser"):
-        users.check(other, NOW)
+        users.given(other)
 
 
 @pytest.mark.parametrize(
