@@ -88,6 +88,8 @@ def _check_pairs(form: TrustForm, report: Report) -> None:
     if not form.allow:
         report.warning("allow", "no [[allow]] row: nobody may call anybody")
     first: dict[tuple[str, str], int] = {}
+    services = {name for _, row in _good(form.allow) for name in (row.issuer, row.audience)}
+    proven = {row.audience for _, row in _good(form.route) if row.user == "proven"}
     for index, row in _good(form.allow):
         path = f"allow[{index}]"
         earlier = first.setdefault((row.issuer, row.audience), index)
@@ -97,10 +99,20 @@ def _check_pairs(form: TrustForm, report: Report) -> None:
         if row.issuer == row.audience:
             report.warning(path, f"{shown(row.issuer)} is allowed to call itself")
         for user_issuer in row.may_act_for:
+            if user_issuer.rstrip("/") in services:
+                report.problem(
+                    f"{path}.may_act_for",
+                    f"{found(user_issuer)}, which is a service; expected an identity provider: no service is "
+                    "a user",
+                )
             table = form.user_issuers.get(user_issuer)
             if table is None:
                 hint = did_you_mean(user_issuer, form.user_issuers)
-                report.warning(f"{path}.may_act_for", f"{shown(user_issuer)} is not in [user_issuers]{hint}")
+                # users that are only asserted need no table
+                if hint or row.audience in proven:
+                    report.warning(
+                        f"{path}.may_act_for", f"{shown(user_issuer)} is not in [user_issuers]{hint}"
+                    )
             elif row.audience not in table.audiences:
                 report.warning(f"{path}.may_act_for", f"{shown(user_issuer)} does not list this audience")
 
@@ -148,6 +160,26 @@ def _check_routes(form: TrustForm, report: Report) -> None:
         rules.append((index, row, template))
         _warn_unsatisfiable(row, path, grants, report)
     _warn_unasked(form, report)
+    _warn_users(form, report)
+
+
+def _warn_users(form: TrustForm, report: Report) -> None:
+    """Routes that want a user whom nobody may carry, and users that no route takes."""
+    carried = {pair.audience for _, pair in _good(form.allow) if pair.may_act_for}
+    takes: dict[str, bool] = {}
+    for index, row in _good(form.route):
+        takes[row.audience] = takes.get(row.audience, False) or row.user != "none"
+        if row.user != "none" and row.audience not in carried:
+            report.warning(
+                f"route[{index}].user",
+                f"found {shown(row.user)}, and no [[allow]] row for this audience has may_act_for: nobody "
+                "can call this route",
+            )
+    for index, pair in _good(form.allow):
+        if pair.may_act_for and not takes.get(pair.audience, True):
+            report.warning(
+                f"allow[{index}].may_act_for", "no [[route]] row of this audience takes a user; see `user`"
+            )
 
 
 def _warn_unasked(form: TrustForm, report: Report) -> None:

@@ -268,6 +268,15 @@ def test_the_input_document_is_plain_json_without_any_token() -> None:
     assert document["user"] is None
     carried = Principal(
         **{name: getattr(CALLER, name) for name in CALLER.__struct_fields__ if name != "user"},
-        user=EndUser(issuer="https://login.example.com/", subject="u1", expires_at=NOW + 60),
+        user=EndUser(
+            issuer="https://login.example.com/", subject="u1", expires_at=NOW + 60, amr=("pwd", "mfa")
+        ),
     )
-    assert input_document(FACTS, carried)["user"] == {"issuer": "https://login.example.com/", "subject": "u1"}
+    assert input_document(FACTS, carried)["user"] == {
+        "issuer": "https://login.example.com/",
+        "subject": "u1",
+        "mode": "asserted",
+        "auth_time": None,
+        "acr": None,
+        "amr": ["pwd", "mfa"],
+    }

@@ -163,7 +163,17 @@ class Generator:
                     more=choose([{}, {"deep": [1, {"x": None}]}, [True, 1.5]]),
                 )
             ),
-            user=None if user is None else EndUser(issuer=user, subject="u1", expires_at=NOW + 60),
+            user=None
+            if user is None
+            else EndUser(
+                issuer=user,
+                subject=choose(["u1", 'u"1', "é"]),
+                expires_at=NOW + 60,
+                auth_time=choose([None, NOW - 60]),
+                acr=choose([None, "urn:x"]),
+                amr=choose([(), ("mfa",), ("pwd", "mfa"), ("mfa2", "MFA")]),
+                mode=choose(["asserted", "proven", "txn"]),
+            ),
         )
         return facts, principal
 

@@ -23,6 +23,7 @@ may_act_for = ["{LOGIN}"]
 audience = "{WALLETS}"
 path = "/wallets/{{wallet_id}}/card"
 methods = ["PUT"]
+user = "proven"
 scopes = ["cards:write"]
 [user_issuers."{LOGIN}"]
 audiences = ["{WALLETS}"]
@@ -90,20 +91,20 @@ USERS = f'[user_issuers."{LOGIN}"]'
         (
             "[user_issuers",
             route("/wallets/{id}/card"),
-            'route[1].path (row at line 14): found "/wallets/{id}/card", which with PUT matches '
+            'route[1].path (row at line 15): found "/wallets/{id}/card", which with PUT matches '
             'requests that route[0], "/wallets/{wallet_id}/card", matches too; expected exactly one rule '
             "for a request",
         ),
         (
             "[user_issuers",
             route("/wallets/me/card", '["GET", "PUT"]'),
-            "route[1].path (row at line 14): found",
+            "route[1].path (row at line 15): found",
         ),
-        ("[user_issuers", route("/{rest:path}"), "route[1].path (row at line 14): found"),
+        ("[user_issuers", route("/{rest:path}"), "route[1].path (row at line 15): found"),
         (
             "[[txn]]",
             TXN + "[[txn]]",
-            "txn[1] (row at line 20): found the same row again; expected it once, see txn[0]",
+            "txn[1] (row at line 21): found the same row again; expected it once, see txn[0]",
         ),
     ],
 )
@@ -167,6 +168,22 @@ def test_problems(old: str, new: str, words: str) -> None:
             f'"https://login.example.com" is not in [user_issuers]; did you mean "{LOGIN}"?',
         ),
         (
+            f'[user_issuers."{LOGIN}"]',
+            '[user_issuers."https://id.example.com"]',
+            f'allow[0].may_act_for (row at line 4): "{LOGIN}" is not in [user_issuers]',
+        ),
+        (
+            f'may_act_for = ["{LOGIN}"]\n',
+            "",
+            'route[0].user (row at line 8): found "proven", and no [[allow]] row for this audience has '
+            "may_act_for: nobody can call this route",
+        ),
+        (
+            'user = "proven"\n',
+            "",
+            "allow[0].may_act_for (row at line 4): no [[route]] row of this audience takes a user",
+        ),
+        (
             f'audiences = ["{WALLETS}"]',
             'audiences = ["https://other.example.com"]',
             f'allow[0].may_act_for (row at line 4): "{LOGIN}" does not list this audience',
@@ -203,6 +220,23 @@ def test_warnings(old: str, new: str, words: str | None) -> None:
         assert warnings == ()
     else:
         assert any(words in warning for warning in warnings), warnings
+
+
+def test_users_that_are_only_asserted_need_no_table_of_their_provider() -> None:
+    """Nothing of the provider is verified then; nor where an audience has no routes at all."""
+    asserted = GOOD.replace('"proven"', '"asserted"').replace(
+        f'[user_issuers."{LOGIN}"]\naudiences = ["{WALLETS}"]\n', ""
+    )
+    assert TrustConfig.parse(asserted).warnings == ()
+    start, end = asserted.index("[[route]]"), asserted.index("[[txn]]")
+    assert TrustConfig.parse(asserted[:start] + asserted[end:]).warnings == ()
+
+
+@pytest.mark.parametrize("service", [EDGE, WALLETS, EDGE + "/"])
+def test_no_service_is_a_provider_of_users(service: str) -> None:
+    """Whoever could name itself there could make users up under its own name."""
+    with pytest.raises(TrustFileError, match="which is a service; expected an identity provider"):
+        TrustConfig.parse(GOOD.replace(f'may_act_for = ["{LOGIN}"]', f'may_act_for = ["{service}"]'))
 
 
 ROLES = f"""version = 1

@@ -31,15 +31,20 @@ may if {
 	not books_closed
 }
 
-# what cannot be undone needs a token that was made just now
+# what cannot be undone needs a token that was made just now, and a user, if there is one, with two factors
 may if {
 	input.method == "DELETE"
 	["wallets", wallet] = input.path
 	wallet != ""
 	"cards:admin" in input.caller.scopes
 	input.time - input.claims.iat <= 30
+	two_factors
 	not books_closed
 }
+
+two_factors if input.user == null
+
+two_factors if "mfa" in input.user.amr
 
 may_change(wallet) if not startswith(wallet, "reserved-")
 

@@ -22,6 +22,8 @@ class WalletsPolicy:
             case ("DELETE", "wallets", wallet) if wallet:
                 if facts.time - principal.claims["iat"] > 30:
                     return Decision.deny("what cannot be undone needs a token that was made just now")
+                if principal.user is not None and "mfa" not in principal.user.amr:
+                    return Decision.deny("what cannot be undone needs two factors")
                 return self._change("cards:admin", facts, principal)
         return Decision.deny("no rule for this call")
 
