@@ -15,7 +15,7 @@ from s2s_mesh.jwks import JWKSet
 from s2s_mesh.resolver import JWKSCacheLimits, KeyResolver
 from s2s_mesh.verifier import Verifier
 
-from .tokens import ABSENT, EDGE, LEDGER, NOW, WALLETS, claims, encode, header, key, sign
+from .tokens import ABSENT, CARRIED, EDGE, LEDGER, NOW, WALLETS, claims, encode, header, key, sign
 
 NEW = "https://new.example.com"
 ALIAS = "https://cards.example.com"
@@ -288,6 +288,42 @@ def test_without_a_token(
     assert answer.reason is reason
     assert answer.admitted is (reason is None)
     assert bool(answer.advice) is (reason is not None)
+
+
+GRANTED = TRUST.replace(
+    'scopes = ["cards:read"]\n[[allow]]',
+    'scopes = ["cards:read"]\nmay_act_for = ["https://login.example.com/"]\n[[allow]]',
+    1,
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "carried", "check", "advice"),
+    [
+        ("POST", True, None, ""),
+        ("POST", False, "route's user", "service.auth(AUDIENCE, on_behalf_of=USER)"),
+        ("GET", False, None, ""),
+        ("GET", True, "route's user", "leave on_behalf_of out"),
+    ],
+)
+def test_where_a_route_wants_a_user(method: str, carried: bool, check: str | None, advice: str) -> None:
+    """One that the caller may carry; the advice is for the side that has to change."""
+    hand = Hand(TrustConfig.parse(GRANTED))
+    body = {**claims(scope="cards:read"), **(CARRIED if carried else {})}
+    answer = hand.token(sign(header(key()), body, key()), facts(method, b"/cards"))
+    assert failed(answer) == check
+    assert advice in answer.advice
+    assert "may_act_for https://login.example.com/" in [step.expected for step in answer.steps]
+
+
+def test_where_nobody_may_be_carried_the_advice_is_the_grant() -> None:
+    """With or without a token; whoever may carry users is taken to do so where a route wants it."""
+    asked = facts("POST", b"/cards")
+    answers = [Hand().pair(EDGE, WALLETS, asked), explained(request("POST", b"/cards"))]
+    answers.append(explained(of_user("https://login.example.com/")))
+    assert all("may_act_for" in answer.advice for answer in answers)
+    assert [failed(answer) for answer in answers] == ["route's user", "route's user", "user's grant"]
+    assert Hand(TrustConfig.parse(GRANTED)).pair(EDGE, WALLETS, asked).admitted
 
 
 @pytest.mark.parametrize(
