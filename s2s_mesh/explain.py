@@ -2,7 +2,7 @@
 
 The verdict is the verifier's own: the real flow runs, and its `Reason` says at which check it ended. This
 module only knows which reason belongs to which check, and what a person can do about it. The receiver's deny
-list and policy, whether a token was used before, and what comes along with a token (proof, evidence of a user)
+list and policy, whether a token was used before, and what comes along with a token (proof, a user's evidence)
 are known to the receiver only and not looked at.
 """
 
