@@ -326,6 +326,10 @@ def test_only_an_end_user_can_be_called_for(other: object) -> None:
         {"expires_at": True},
         {"amr": ["mfa"]},
         {"auth_time": 1.5},
+        {"user_token": "opaque"},
+        {"user_token": "a.b.c\r\nX: y"},
+        {"txn_token": b"a.b.c"},
+        {"txn_token": ""},
     ],
     ids=str,
 )
