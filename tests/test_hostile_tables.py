@@ -18,6 +18,7 @@ from . import (  # noqa: F401 - importing a table counts its rows
     test_policy_at_the_door,
     test_proof,
     test_rego,
+    test_users,
 )
 
 # Reasons whose rows come with the work they belong to: by name, and what that is about.
