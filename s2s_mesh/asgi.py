@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -153,6 +154,8 @@ class MeshMiddleware:
                 await _refuse(kind, scope, send, outcome)
                 return
         principal = outcome.principal
+        if outcome.sunset is not None and principal is not None:
+            send = _with_sunset(scope, send, principal, outcome.sunset)
         scope["user"] = UnauthenticatedUser() if principal is None else principal
         scope["auth"] = credentials = MeshCredentials(principal)
 
@@ -226,6 +229,28 @@ def answer_document(service: Door, document: str, method: str, if_none_match: st
     assert well_known is not None  # noqa: S101 - only services with keys have these routes
     runtime = service.awake(now)
     return well_known.answer(document, runtime.ring, now, method=method, if_none_match=if_none_match)
+
+
+def _with_sunset(scope: Scope, send: Send, principal: Principal, ends_at: float) -> Send:
+    """Tell the caller, and the log, when its old credential ends (RFC 8594 section 3).
+
+    No Deprecation field (RFC 9745): its value is the day on which that began, which no [[legacy]] row says.
+    """
+    log.warning(
+        "%s used an old credential, which ends at %s: %s %s",
+        principal.issuer,
+        sunset := formatdate(ends_at, usegmt=True),
+        scope.get("method", "WEBSOCKET"),
+        quote(scope["path"]),
+    )
+
+    async def send_with_sunset(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            headers = [*message.get("headers", ()), (b"sunset", sunset.encode())]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_with_sunset
 
 
 def _route_path(scope: Scope) -> str:

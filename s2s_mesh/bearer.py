@@ -29,19 +29,23 @@ def plain(authorization: Sequence[bytes], query: bytes) -> bytes | None:
     return value[7:]
 
 
-def presented(authorization: Sequence[bytes], query: bytes) -> bytes | None:
-    """The one bearer token, or None where nothing that concerns us was presented. Arguments as for `plain`.
+def presented(authorization: Sequence[bytes], query: bytes, *, others: bool = False) -> bytes | None:
+    """The one bearer token, or None where nothing that concerns us was presented.
+
+    Args:
+        authorization, query: as for `plain`.
+        others: whether there are credentials in other fields.
 
     Raises:
         TokenRejected: several credentials, or a field that is no credential at all.
     """
     if len(authorization) > 1:
         raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
+    if (authorization or others) and _holds_token(query):
+        raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "access_token in the query beside a credential")
     if not authorization:
         return None
     value = authorization[0]
-    if _holds_token(query):
-        raise TokenRejected(Reason.SEVERAL_CREDENTIALS, "access_token in the query beside Authorization")
     scheme, _, credentials = value.partition(b" ")
     if scheme.lower() != b"bearer":
         if not _SCHEME.fullmatch(scheme):

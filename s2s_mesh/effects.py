@@ -41,6 +41,28 @@ class UseOnce(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class CheckPassword(msgspec.Struct, frozen=True):
+    """Please say whether this is the password of that hash: True or False, None if nobody can tell.
+
+    The answer takes tens of milliseconds of a processor and megabytes of memory: it is not worked out on an
+    event loop, nor by more than a few at a time.
+
+    Attributes:
+        stored: an argon2id hash in PHC form, from the trust file.
+        password: what the caller sent. Never shown.
+    """
+
+    stored: str
+    password: bytes
+
+    def __repr__(self) -> str:
+        return "CheckPassword(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """msgspec's own would show the password in a rich traceback."""
+        return []
+
+
 class AskPolicy(msgspec.Struct, frozen=True):
     """Please wait for what a policy answers later: what it returned, or the exception that it raised.
 
@@ -54,7 +76,7 @@ class AskPolicy(msgspec.Struct, frozen=True):
     pending: Awaitable[Any]
 
 
-Effect = FetchJWKS | LoadDenyList | UseOnce | AskPolicy
+Effect = FetchJWKS | LoadDenyList | UseOnce | CheckPassword | AskPolicy
 
 
 class Answer(NamedTuple):

@@ -71,6 +71,14 @@ class Reason(str, Enum):
     KEY_MISMATCH = "key_mismatch"
     BAD_SIGNATURE = "bad_signature"
     JWKS_UNAVAILABLE = "jwks_unavailable"
+    # the old credential (API key, Basic) of a [[legacy]] row
+    LEGACY_INVALID = "legacy_invalid"
+    LEGACY_MISMATCH = "legacy_mismatch"
+    LEGACY_OFF = "legacy_off"
+    LEGACY_ENDED = "legacy_ended"
+    LEGACY_REFUSED = "legacy_refused"
+    LEGACY_TOO_WEAK = "legacy_too_weak"
+    PASSWORD_CHECK_UNAVAILABLE = "password_check_unavailable"  # noqa: S105
     # denied now, or used before
     DENIED = "denied"
     DENY_LIST_UNAVAILABLE = "deny_list_unavailable"

@@ -19,7 +19,8 @@ from . import jws
 from .effects import Answer, Effect
 from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
-from .inbound import Inbound, RequestFacts, check_bound
+from .inbound import Inbound, RequestFacts
+from .route_rules import check_bound
 from .strict_json import encode
 from .trust import TrustConfig
 from .verifier import Verifier

@@ -211,7 +211,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The verified caller of one request; immutable, may be shared by many requests.
 
     Attributes:
-        issuer: the calling service, from the verified `iss` and nowhere else.
+        issuer: the calling service, from the verified `iss`; for an old credential, from its [[legacy]] row.
         subject: the token's `sub`: the service itself or, where a user is carried, the user's id, which means
             nothing without the identity provider. Decide by `issuer` and `user`.
         audience: which of our own identifiers the token was made for.
@@ -220,6 +220,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         expires_at: Unix seconds, the token's own `exp`.
         claims: all verified claims, deeply immutable (mappings and tuples).
         user: the end user, or None when the service acts as itself.
+        credential: what the caller showed: "token", or "api_key" or "basic" for an old credential, which has
+            no `kid` (""), no `claims` (empty), and expires with its row.
     """
 
     issuer: str
@@ -230,6 +232,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expires_at: int
     claims: Mapping[str, Any]
     user: EndUser | None = None
+    credential: str = "token"
 
     @property
     def is_authenticated(self) -> bool:

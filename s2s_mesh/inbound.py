@@ -7,14 +7,16 @@ from typing import Any
 
 import msgspec
 
-from . import bearer, evidence, once, proof, refusal
+from . import bearer, evidence, legacy, once, proof, refusal
 from .effects import Answer, AskPolicy, Effect
 from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .identity import Principal
+from .legacy import LegacyRows, OldCredential
+from .migration_use import Tally
 from .policy import Policy, ask, enforce
 from .refusal import Refusal
-from .routes import RouteTable, external_path
-from .trust import RouteRule, TrustConfig
+from .route_rules import ONCE, PROVED, WPT, Field, RouteRules, check_bound
+from .trust import RouteRule
 from .verified_cache import Digest, digest_of
 from .verifier import Verifier
 
@@ -30,7 +32,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         public: whether the application lets anonymous callers in here.
     """
 
-    headers: Sequence[tuple[bytes, bytes]] = ()
+    headers: Sequence[Field] = ()
     method: str = "GET"
     raw_path: bytes = b"/"
     query: bytes = b""
@@ -38,41 +40,20 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
-    """The request may pass. `principal` is None for an anonymous caller of a public path."""
-
-    principal: Principal | None
-
-
-class _Routes(msgspec.Struct, frozen=True):
-    """The route rules of one trust file, by audience.
+    """The request may pass.
 
     Attributes:
-        trust: the file.
-        tables: by audience.
-        proof: whether a rule wants proof.
-        fields: whether a rule wants any field beside Authorization.
-        open: whether nothing is asked beyond a good token, neither by a rule nor by the policy.
+        principal: the caller, or None for an anonymous one of a public path.
+        sunset: the caller used an old credential and should no longer: Unix seconds at which that ends.
     """
 
-    trust: TrustConfig
-    tables: dict[str, RouteTable[RouteRule]]
-    proof: bool
-    fields: bool
-    open: bool
-
-    @classmethod
-    def of(cls, trust: TrustConfig, policy: Policy | None) -> _Routes:
-        proof = any(rule.proof == _WPT for rule in trust.routes)
-        fields = proof or any(rule.user in _PROVED for rule in trust.routes)
-        return cls(trust, _tables(trust), proof, fields, policy is None and not trust.routes)
+    principal: Principal | None
+    sunset: float | None = None
 
 
 InboundFlow = Generator[Effect, Answer, "Admitted | Refusal"]
 CallerFlow = Generator[Effect, Answer, Principal]
 RequestLine = tuple[str, str] | None  # method, and the external path as sent, without the query
-_ONCE = "once"
-_WPT = "wpt"
-_PROVED = frozenset({"proven", "txn"})  # what a route wants of a user that needs evidence beside the token
 
 
 class Inbound:
@@ -82,13 +63,17 @@ class Inbound:
         verifier: knows tokens; its `trust` also names the route rules.
         realm: named in challenges; the service's own id.
         policy: asked last, or None.
+        tally: counts the callers that have a [[legacy]] row.
     """
 
-    def __init__(self, verifier: Verifier, *, realm: str, policy: Policy | None = None) -> None:
+    def __init__(
+        self, verifier: Verifier, *, realm: str, policy: Policy | None = None, tally: Tally | None = None
+    ) -> None:
         self._verifier = verifier
         self._realm = realm
         self._policy = policy
-        self._routes = _Routes.of(verifier.trust, policy)
+        self._tally = tally or Tally()
+        self._routes = RouteRules.of(verifier.trust, policy)
 
     @property
     def wants_proof(self) -> bool:
@@ -103,28 +88,30 @@ class Inbound:
         """
         routes = self._current_routes()
         authorization = [value for name, value in facts.headers if name == b"authorization"]
-        fields = [field for field in facts.headers if proof.is_field(field[0])] if routes.fields else []
+        fields = routes.pick(facts.headers) if routes.fields else []
         token = None if fields else bearer.plain(authorization, facts.query)
         digest = None
         if token is not None:
             digest = digest_of(token)
             known = self._verifier.recall(digest, now)
             if known is not None:
-                answer = Admitted(known) if routes.open else self._admit_known(facts, known, now)
+                answer = Admitted(known) if routes.open else self._admit_known(facts, routes, known, now)
                 if answer is not None:
                     return answer
-        return self._decide(facts, authorization, fields, token, digest, now)
+        return self._decide(facts, routes, authorization, fields, token, digest, now)
 
     def _admit_known(
-        self, facts: RequestFacts, known: Principal, now: float
+        self, facts: RequestFacts, routes: RouteRules, known: Principal, now: float
     ) -> Admitted | Refusal | InboundFlow | None:
         """The answer to a token that was verified before; None where the route wants it verified anew."""
         try:
             rule = self.check_route(facts, known)
         except Forbidden as why:
             return self.forbidden(why, caller=known.issuer)
-        if rule is not None and (rule.replay == _ONCE or rule.proof == _WPT or rule.user in _PROVED):
+        if rule is not None and (rule.replay == ONCE or rule.proof == WPT or rule.user in PROVED):
             return None
+        if routes.legacy is not None:
+            routes.legacy.note(self._tally, known, now)
         if self._policy is None or facts.public:
             return Admitted(known)
         return self._admit_by_policy(self._policy, facts, known, now)
@@ -143,51 +130,75 @@ class Inbound:
     def _decide(
         self,
         facts: RequestFacts,
+        routes: RouteRules,
         authorization: Sequence[bytes],
-        fields: Sequence[tuple[bytes, bytes]],
+        fields: Sequence[Field],
         token: bytes | None,
         digest: Digest | None,
         now: float,
     ) -> InboundFlow:
+        old = principal = proved = sunset = None
+        rows, beside = routes.legacy, bool(fields)
         try:
+            old_fields = [] if rows is None else [field for field in fields if field[0] in rows.fields]
+            fields = [field for field in fields if field not in old_fields] if old_fields else fields
             shown = proof.presented(fields) if fields else None
             if token is None:
-                token = bearer.presented(authorization, facts.query)
-            if token is None:
+                token = bearer.presented(authorization, facts.query, others=bool(old_fields))
+            if rows is not None:
+                token, old = rows.presented(authorization, old_fields, token)
+            if token is not None:
+                # beside a proof it may be bound, and is verified anew; beside anything else it need not be
+                known = self._verifier.cached(token, now) if beside and shown is None else None
+                principal = known or (
+                    yield from self._verifier.verify(token, now, with_proof=shown is not None, digest=digest)
+                )
                 if shown is not None:
-                    raise ProofRejected(Reason.PROOF_FIELDS, "a proof without the access token it belongs to")
+                    proved = yield from proof.verify(
+                        self._verifier,
+                        shown,
+                        method=facts.method,
+                        raw_path=facts.raw_path,
+                        access_token=token,
+                        principal=principal,
+                        now=now,
+                    )
+            elif shown is not None:
+                raise ProofRejected(Reason.PROOF_FIELDS, "a proof without the access token it belongs to")
+            if rows is not None:
+                principal, sunset = yield from self._migrate(rows, old, principal, now)
+            if principal is None:
                 if facts.public:
                     return Admitted(None)
                 raise TokenRejected(Reason.NO_CREDENTIAL, "no bearer token in the Authorization field")
-            # beside a proof it may be bound, and is verified anew; beside a user's evidence it need not be
-            known = self._verifier.cached(token, now) if fields and shown is None else None
-            principal = known or (
-                yield from self._verifier.verify(token, now, with_proof=shown is not None, digest=digest)
-            )
-            proved = None
-            if shown is not None:
-                proved = yield from proof.verify(
-                    self._verifier,
-                    shown,
-                    method=facts.method,
-                    raw_path=facts.raw_path,
-                    access_token=token,
-                    principal=principal,
-                    now=now,
-                )
             if self._current_routes().open:
-                return Admitted(principal)
+                return Admitted(principal, sunset)
             try:
                 principal = yield from self.authorize(facts, principal, now, proved, fields)
             except Forbidden as why:
                 return self.forbidden(why, caller=principal.issuer)
         except TokenRejected as why:
-            return refusal.of_token(
-                why if token is None else bearer.of_the_field(why, token), realm=self._realm
-            )
+            why = why if token is None else bearer.of_the_field(why, token)
+            basic = rows is not None and rows.basic_is_live(now)
+            return refusal.of_token(why, realm=self._realm, basic=basic)
         except Unavailable as why:
             return refusal.unavailable(why)
-        return Admitted(principal)
+        return Admitted(principal, sunset)
+
+    def _migrate(
+        self, rows: LegacyRows, old: OldCredential | None, principal: Principal | None, now: float
+    ) -> Generator[Effect, Answer, tuple[Principal | None, float | None]]:
+        """Who calls, by an old credential too; and when that ends, if the caller shall know."""
+        if principal is not None:
+            rows.note(self._tally, principal, now)
+        if old is None:
+            return principal, None
+        rule = yield from rows.authenticate(old)
+        legacy.check_same(rule, principal)
+        self._tally.note(rule.issuer, rule.audience, rule.way, now)
+        legacy.check_stage(rule, now)
+        yield from self._verifier.check_denied(rule.issuer, now)
+        return principal or rows.principal(rule), rule.ends_at if rule.stage == "prefer" else None
 
     def authorize(
         self,
@@ -195,7 +206,7 @@ class Inbound:
         principal: Principal,
         now: float,
         proved: Any = None,
-        fields: Sequence[tuple[bytes, bytes]] = (),
+        fields: Sequence[Field] = (),
     ) -> CallerFlow:
         """Whether a known caller may do this: route rule, scopes, user, policy; then what is once is used up.
 
@@ -208,7 +219,7 @@ class Inbound:
         """
         rule = self.check_route(facts, principal)
         check_bound(rule, principal)
-        if rule is not None and rule.user in _PROVED:
+        if rule is not None and rule.user in PROVED:
             user = yield from evidence.verify(
                 self._verifier, rule.user, fields=fields, principal=principal, now=now
             )
@@ -218,7 +229,7 @@ class Inbound:
         # last, so that nothing is used up by a request that is refused anyway
         if proved is not None:
             yield from once.use_proof(principal, proved, now=now, leeway=self._leeway(principal))
-        if rule is not None and rule.replay == _ONCE:
+        if rule is not None and rule.replay == ONCE:
             yield from once.use_token(principal, now=now, leeway=self._leeway(principal))
         return principal
 
@@ -253,46 +264,16 @@ class Inbound:
         # An alias without rules of its own is no way around the rules of the other names.
         if not routes.tables or facts.public:
             return None
-        path = external_path(facts.raw_path)
-        if path is None:
-            raise Forbidden(Reason.BAD_PATH, "the path has forms that routers read differently")
-        table = routes.tables.get(principal.audience)
-        rule = None if table is None else table.find(facts.method, path)
-        if rule is None:
-            raise Forbidden(
-                Reason.NO_ROUTE_RULE, f"no [[route]] row for {facts.method} at {principal.audience}"
-            )
-        missing = rule.scopes - principal.scopes
-        if missing:
-            raise Forbidden(
-                Reason.MISSING_SCOPE,
-                f"{principal.issuer} lacks {' '.join(sorted(missing))} on {rule.path}",
-                scope=" ".join(sorted(rule.scopes)),
-            )
-        if (rule.user == "none") is not (principal.user is None):
-            raise _wrong_user(rule, principal)
-        return rule
+        return routes.rule_for(facts.method, facts.raw_path, principal)
 
     def _leeway(self, principal: Principal) -> float:
         return self._verifier.rules(principal.issuer).leeway
 
-    def _current_routes(self) -> _Routes:
+    def _current_routes(self) -> RouteRules:
         routes = self._routes
         if routes.trust is not self._verifier.trust:
-            routes = self._routes = _Routes.of(self._verifier.trust, self._policy)
+            routes = self._routes = RouteRules.of(self._verifier.trust, self._policy)
         return routes
-
-
-def check_bound(rule: RouteRule | None, principal: Principal) -> None:
-    """Refuse a plain bearer token on a route that wants proof; a bound one has been proved by now.
-
-    Raises:
-        TokenRejected: `PROOF_MISSING`.
-    """
-    if rule is not None and rule.proof == _WPT and "cnf" not in principal.claims:
-        raise TokenRejected(
-            Reason.PROOF_MISSING, f"{rule.path} wants a bound token with its proof"
-        ).claimed_by(principal.issuer)
 
 
 def _obey(
@@ -300,19 +281,3 @@ def _obey(
 ) -> Generator[Effect, Answer, None]:
     said = ask(policy, facts.method, facts.raw_path, principal, now)
     enforce((yield said).result if isinstance(said, AskPolicy) else said, principal)
-
-
-def _wrong_user(rule: RouteRule, principal: Principal) -> Forbidden:
-    if principal.user is None:
-        return Forbidden(Reason.USER_REQUIRED, f"{rule.path} wants a user; {principal.issuer} calls for none")
-    return Forbidden(
-        Reason.USER_NOT_ACCEPTED, f"{rule.path} wants no user; {principal.issuer} calls on behalf of one"
-    )
-
-
-def _tables(trust: TrustConfig) -> dict[str, RouteTable[RouteRule]]:
-    audiences = {rule.audience for rule in trust.routes}
-    return {
-        audience: RouteTable(rule for rule in trust.routes if rule.audience == audience)
-        for audience in audiences
-    }

@@ -272,6 +272,7 @@ def input_document(facts: PolicyFacts, principal: Principal) -> dict[str, Any]:
             "issuer": str(principal.issuer),
             "scopes": sorted(principal.scopes),
             "kid": principal.kid,
+            "credential": principal.credential,
         },
         "claims": _plain(principal.claims),
         # the history is in `claims.act`, and not here: it is no matter of access (RFC 8693 section 4.1)

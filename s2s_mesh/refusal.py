@@ -15,6 +15,16 @@ import msgspec
 from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .strict_json import encode
 
+# about no access token, so RFC 6750 section 3.1 has no error code for them
+_OF_NO_TOKEN = {
+    Reason.NO_CREDENTIAL,
+    Reason.LEGACY_INVALID,
+    Reason.LEGACY_MISMATCH,
+    Reason.LEGACY_OFF,
+    Reason.LEGACY_ENDED,
+    Reason.LEGACY_REFUSED,
+    Reason.LEGACY_TOO_WEAK,
+}
 _MALFORMED = {Reason.MALFORMED_HEADER, Reason.SEVERAL_CREDENTIALS}
 _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 
@@ -39,8 +49,14 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-def of_token(why: TokenRejected, *, realm: str) -> Refusal:
-    """The 400 or 401 for a credential that is refused, or for none."""
+def of_token(why: TokenRejected, *, realm: str, basic: bool = False) -> Refusal:
+    """The 400 or 401 for a credential that is refused, or for none.
+
+    Args:
+        why: the reason.
+        realm: named in challenges.
+        basic: whether Basic would be accepted too, so that a 401 says so (in a field line of its own).
+    """
     if isinstance(why, ProofRejected):
         return _refusal(400, [], why.reason, why.detail, claimed_issuer=why.claimed_issuer)
     challenge = f'Bearer realm="{realm}"'
@@ -50,11 +66,14 @@ def of_token(why: TokenRejected, *, realm: str) -> Refusal:
         challenge += ', error="invalid_request", error_description="Malformed credentials"'
     elif why.reason is Reason.EXPIRED:
         challenge += ', error="invalid_token", error_description="The access token expired"'
-    elif why.reason is not Reason.NO_CREDENTIAL:
+    elif why.reason not in _OF_NO_TOKEN:
         challenge += ', error="invalid_token", error_description="The access token is invalid"'
+    challenges = [("www-authenticate", challenge)]
+    if basic and status == 401:
+        challenges.append(("www-authenticate", f'Basic realm="{realm}", charset="UTF-8"'))
     return _refusal(
         status,
-        [("www-authenticate", challenge)],
+        challenges,
         why.reason,
         why.detail,
         claimed_issuer=why.claimed_issuer,

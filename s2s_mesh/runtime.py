@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from . import deny_list, users, wpt
 from .deny_keeper import POLL_SECONDS, DenyListKeeper, deny_list_keeper
-from .effects import Effect, LoadDenyList, UseOnce
+from .effects import CheckPassword, Effect, LoadDenyList, UseOnce
 from .errors import ConfigError, KeyStoreError, StoreReason
 from .identity import EndUser, ServiceId
 from .inbound import Inbound
@@ -24,6 +24,7 @@ from .jwks_client import JWKSClient
 from .jwks_shared import shared_jwks
 from .keyring import KeyRing
 from .manager import key_manager
+from .migration import Migration
 from .prover import Prover
 from .replays import Replays
 from .resolver import KeyResolver
@@ -88,7 +89,11 @@ class Runtime:
         self._deny_looked_up: Future[None] = Future()
         self._replays = Replays(settings)
         self._replays.open_for(trust)
-        self.inbound = Inbound(self.verifier, realm=settings.issuer, policy=settings.policy)
+        self.migration = Migration(settings, clock=clock)
+        self.migration.use(trust)
+        self.inbound = Inbound(
+            self.verifier, realm=settings.issuer, policy=settings.policy, tally=self.migration.tally
+        )
         self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
         self._prover = Prover(self.signer)
         self.manager = (
@@ -129,7 +134,7 @@ class Runtime:
             self._thread.join(timeout=10)
         self._stop_listening()
         self.client.close()
-        for part in (self._replays, self.manager, self.deny):
+        for part in (self._replays, self.manager, self.deny, self.migration):
             if part is not None:
                 part.close()
 
@@ -179,6 +184,7 @@ class Runtime:
             except KeyStoreError:  # the manager has logged it
                 self._poll_due = min(self._poll_due, now + _FIRST_RETRY * 2 ** min(self._failures, 10))
                 self._failures += 1
+        self.migration.keep()  # last: nobody waits for it
         self.overdue_at = self._clock() + 3 * self._tick
 
     def reload_trust(self) -> None:
@@ -188,6 +194,7 @@ class Runtime:
             trust = changed.for_audiences(self._settings.audiences)
             try:
                 self._replays.open_for(trust)
+                self.migration.use(trust)
             except ConfigError as error:
                 log.error("the changed trust file is not taken over: %s", error)
                 return
@@ -211,6 +218,8 @@ class Runtime:
             return self._deny_looked_up
         if isinstance(effect, UseOnce):
             return self._replays.begin(effect)
+        if isinstance(effect, CheckPassword):
+            return self.migration.begin(effect)
         return self.client.begin(effect)
 
     # -- signing ---------------------------------------------------------------------------------------

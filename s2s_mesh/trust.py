@@ -16,12 +16,14 @@ from msgspec import UNSET, UnsetType
 from .identity import ServiceId
 from .trust_checks import check_form, granted_scopes
 from .trust_format import DefaultsTable, IssuerTable, TrustForm, UserIssuerTable, json_schema
+from .trust_legacy import LegacyRule
 from .trust_reader import read_form
 from .trust_report import Report, TrustFileError
 from .trust_values import seconds, short_type
 
 __all__ = [
     "IssuerTrust",
+    "LegacyRule",
     "RouteRule",
     "TransactionRule",
     "TrustConfig",
@@ -152,6 +154,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         user_issuers: by issuer.
         transactions: in the order of the file.
         services: every service that the file names, whoever it is for; none of them is a user.
+        legacy: old credentials, in the order of the file.
         allow_loopback_http: from [defaults]: whether services on this machine may do without TLS.
         warnings: what is allowed but looks like a mistake, one line each.
     """
@@ -162,6 +165,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
     user_issuers: Mapping[str, UserIssuer] = MappingProxyType({})
     transactions: tuple[TransactionRule, ...] = ()
     services: frozenset[str] = frozenset()
+    legacy: tuple[LegacyRule, ...] = ()
     allow_loopback_http: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -208,6 +212,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
             ),
             transactions=tuple(rule for rule in self.transactions if rule.audience in own),
             services=self.services,
+            legacy=tuple(rule for rule in self.legacy if rule.audience in own),
             allow_loopback_http=self.allow_loopback_http,
             warnings=self.warnings,
         )
@@ -256,6 +261,7 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         user_issuers=MappingProxyType(user_issuers),
         transactions=tuple(transactions),
         services=_services(form),
+        legacy=tuple(map(LegacyRule.of, form.legacy)),
         allow_loopback_http=defaults.allow_loopback_http,
         warnings=tuple(warnings),
     )

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from .routes import PathTemplate
 from .trust_format import AllowRow, IssuerTable, RouteRow, TrustForm
+from .trust_legacy import check_legacy
 from .trust_report import Report, did_you_mean, found, member_path, shown
 from .trust_values import is_loopback, is_plain_http, short_type
 
@@ -26,6 +27,8 @@ def check_form(form: TrustForm, report: Report) -> None:
     _check_pairs(form, report)
     _check_roles(form, report)
     _check_routes(form, report)
+    pairs = {(row.issuer, row.audience) for _, row in _good(form.allow)}
+    check_legacy(list(_good(form.legacy)), pairs, report)
     _check_transactions(form, report)
 
 

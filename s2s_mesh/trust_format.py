@@ -6,6 +6,7 @@ once and named by its key path.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,6 +32,16 @@ def _member(check: values.Check, example: str, description: str, **schema: Any) 
     """Describe a member that is a text."""
     return Meta(
         description=description, examples=[example], extra={"check": check}, extra_json_schema=schema or None
+    )
+
+
+def _hash(check: values.Check, example: str, description: str, pattern: str) -> Meta:
+    """Describe a member in whose place somebody may have written a secret: what is found is not shown."""
+    return Meta(
+        description=description,
+        examples=[example],
+        extra={"check": check, "secret": True},
+        extra_json_schema={"pattern": pattern},
     )
 
 
@@ -194,6 +205,69 @@ class RouteRow(Table, frozen=True, kw_only=True):
     ] = "allow"
 
 
+class LegacyRow(Table, frozen=True, kw_only=True):
+    """[[legacy]]: an old credential, and the service that it stands for, until that service has tokens."""
+
+    issuer: Annotated[str, _service("The calling service that has the old credential.")]
+    audience: Annotated[str, _service("The service that still accepts it.")]
+    migration: Annotated[
+        str,
+        _member(
+            values.choice("off", "observe", "prefer", "require"),
+            "observe",
+            "The stage of this caller: off refuses the old credential, observe accepts and counts it, prefer "
+            "warns as well, require refuses it because there are tokens now.",
+            enum=["off", "observe", "prefer", "require"],
+        ),
+    ]
+    until: Annotated[
+        date, Meta(description="The last day, in UTC, on which it is accepted.", examples=["2027-03-31"])
+    ]
+    api_key_sha256: Annotated[
+        str | UnsetType,
+        _hash(
+            values.api_key_sha256,
+            "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+            "The SHA-256 of an API key of at least 128 random bits; hexadecimal or base64url.",
+            values.API_KEY_SHA256,
+        ),
+    ] = UNSET
+    header: Annotated[
+        str | UnsetType,
+        _member(
+            values.field,
+            "X-Api-Key",
+            "The header field that carries the API key; default X-Api-Key.",
+            pattern=values.FIELD,
+        ),
+    ] = UNSET
+    basic_user: Annotated[
+        str | UnsetType,
+        _member(
+            values.basic_user, "edge", "The user name of Basic authentication.", pattern=values.BASIC_USER
+        ),
+    ] = UNSET
+    password_argon2: Annotated[
+        str | UnsetType,
+        _hash(
+            values.password_argon2,
+            "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$Gl8SqQcNGmTXlVJ9zXzdZw",
+            "The argon2id hash of the password, in PHC form.",
+            values.ARGON2_HASH,
+        ),
+    ] = UNSET
+    token_header: Annotated[
+        str | UnsetType,
+        _member(
+            values.field,
+            "Workload-Authorization",
+            "The field that carries the token while Basic occupies Authorization; default "
+            "Workload-Authorization.",
+            pattern=values.FIELD,
+        ),
+    ] = UNSET
+
+
 class UserIssuerTable(Table, frozen=True, kw_only=True):
     """[user_issuers."https://..."]: one identity provider. Checked; no route uses it in this version."""
 
@@ -231,6 +305,7 @@ class TrustForm(Table, frozen=True, kw_only=True):
     ] = {}
     allow: Annotated[list[AllowRow], Meta(description="Who may call whom. There is no wildcard.")] = []
     route: Annotated[list[RouteRow], Meta(description="Routes that need more than a known caller.")] = []
+    legacy: Annotated[list[LegacyRow], Meta(description="Old credentials that are still accepted.")] = []
     user_issuers: Annotated[dict[UserIssuerId, UserIssuerTable], Meta(description="Identity providers.")] = {}
     txn: Annotated[list[TxnRow], Meta(description="Minters of transaction tokens.")] = []
 

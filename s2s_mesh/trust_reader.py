@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Any, cast
 
 import msgspec.inspect as mi
 from msgspec import UNSET
 
-from .trust_format import AllowRow, DefaultsTable, IssuerTable, RouteRow, TrustForm, TxnRow, UserIssuerTable
+from .trust_format import (
+    AllowRow,
+    DefaultsTable,
+    IssuerTable,
+    LegacyRow,
+    RouteRow,
+    TrustForm,
+    TxnRow,
+    UserIssuerTable,
+)
 from .trust_report import Report, found, member_path, nearest, one_of, shown
 from .trust_values import Unfit
 
@@ -27,22 +37,24 @@ _HOMES = {
     'in [issuers."https://..."]': IssuerTable,
     "in [[allow]]": AllowRow,
     "in [[route]]": RouteRow,
+    "in [[legacy]]": LegacyRow,
     'in [user_issuers."https://..."]': UserIssuerTable,
     "in [[txn]]": TxnRow,
 }
-_ROW_HEADER = re.compile(r"[ \t]*\[\[[ \t]*(allow|route|txn)[ \t]*\]\]")
+_ROW_HEADER = re.compile(r"[ \t]*\[\[[ \t]*(allow|route|legacy|txn)[ \t]*\]\]")
 _POSITION = re.compile(r" \(at (?:line (?P<line>[0-9]+), (?P<column>column [0-9]+)|end of document)\)$")
 _SYNTAX_HINTS = {
     "Invalid value": "texts, URLs too, need double quotes",
     "Invalid statement": "texts and keys that are URLs need double quotes",
     "Expected '=' after a key": "keys that are URLs need double quotes",
     "Expected ']'": 'keys that are URLs need double quotes: [issuers."https://..."]',
-    "Cannot declare": "each [table] may appear once; write [[allow]], [[route]], [[txn]] with two brackets",
+    "Cannot declare": "each [table] may appear once; write [[allow]] and the like with two brackets",
     "Cannot overwrite": "each member may be set once in a table",
     "Unescaped '\\'": "write a backslash twice",
     "Illegal character": "end the text with a double quote on the same line",
 }
 _MAX_KEY_DOTS = 16
+_HIDDEN = "found a text that is not shown here"
 _TEXT_OR_COMMENT = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|\#.*""")
 
 
@@ -150,6 +162,8 @@ class _Reader:
             return value if isinstance(value, bool) else self._unfit(path, value, "expected true or false")
         if isinstance(kind, mi.LiteralType):
             return value
+        if isinstance(kind, mi.DateType):
+            return self._date(meta, value, path)
         return self._text(meta, value, path)
 
     def members(
@@ -226,6 +240,12 @@ class _Reader:
             seen.add(entry)
         return UNSET if UNSET in items else items
 
+    def _date(self, meta: _Meta, value: object, path: str) -> Any:
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value
+        hint = "; leave the quotes out" if isinstance(value, str) else ""
+        return self._unfit(path, value, f"expected {meta.expected}{hint}")
+
     def _text(self, meta: _Meta, value: object, path: str) -> Any:
         if not isinstance(value, str):
             hint = ""
@@ -238,7 +258,10 @@ class _Reader:
             try:
                 check(value, self._loopback)
             except Unfit as error:
-                return self._unfit(path, value, str(error))
+                # whoever writes a password where its hash belongs shall not read it in a log
+                shown_value = _HIDDEN if "secret" in meta.extra else found(value)
+                self._report.problem(path, f"{shown_value}; {error}")
+                return UNSET
             self._passed.add((check, value))
         return value
 
@@ -259,7 +282,9 @@ class _Meta:
             kind = kind.type
         self.kind = kind
         self.expected: str
-        if isinstance(kind, mi.ListType):
+        if isinstance(kind, mi.DateType):
+            self.expected = f"a date such as {examples[0]}"
+        elif isinstance(kind, mi.ListType):
             self.expected = f"an array of {_Meta(kind.item_type).expected}".replace("a text", "texts", 1)
         else:
             self.expected = f"a text such as {shown(examples[0])}" if examples else "a text"

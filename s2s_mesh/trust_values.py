@@ -22,6 +22,13 @@ ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519"})
 METHODS = frozenset({"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"})
 SCOPE = r"^[!#-)+-\[\]-~]+$"  # RFC 6749 section 3.3, without the asterisk
 ROLE = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
+API_KEY_SHA256 = r"^([0-9A-Fa-f]{64}|[A-Za-z0-9_-]{43}=?)$"
+ARGON2_HASH = (
+    r"^\$argon2id\$v=19\$m=([1-9][0-9]{0,6}),t=([1-9][0-9]?),p=([1-9])"
+    r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$"
+)
+FIELD = r"^[A-Za-z][A-Za-z0-9-]{0,63}$"
+BASIC_USER = r"^[^:\x00-\x1f\x7f]{1,128}$"  # RFC 7617 section 2
 DURATION = r"^(0|[1-9][0-9]{0,5})[smh]$"
 MEDIA_TYPE = r"^([Aa][Pp][Pp][Ll][Ii][Cc][Aa][Tt][Ii][Oo][Nn]/)?[A-Za-z0-9!#$&^_.+-]{1,120}$"
 
@@ -30,6 +37,13 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 _OTHER_KINDS = frozenset(
     {"client-authentication+jwt", "dpop+jwt", "txntoken+jwt", "wit+jwt", "wpt+jwt"},
 )
+# fields that mean something else, to us or to what stands before us
+_TAKEN_FIELDS = frozenset(
+    {"authorization", "connection", "content-length", "content-type", "cookie", "dpop", "forwarded", "host"}
+    | {"proxy-authorization", "transfer-encoding", "txn-token", "upgrade", "via"}
+    | {"s2s-user-token", "workload-identity-token", "workload-proof-token"}
+)
+_ARGON2_KIB, _ARGON2_PASSES = (7 * 1024, 256 * 1024), 10
 _URL = re.compile(r"https?://([^/?]*)([/?].*)?")
 
 
@@ -164,6 +178,45 @@ def role(text: str, _loopback: bool) -> None:
     """Check the name of a role."""
     if not re.fullmatch(ROLE, text, re.ASCII):
         raise Unfit('expected a role\'s name such as "card-writer": a letter, then letters, digits, . _ -')
+
+
+def api_key_sha256(text: str, _loopback: bool) -> None:
+    """Check the hash of an API key."""
+    if not re.fullmatch(API_KEY_SHA256, text, re.ASCII):
+        raise Unfit(
+            "expected the SHA-256 of a key, 64 hexadecimal digits or 43 characters of base64url, as "
+            "`s2s-mesh legacy key` and `s2s-mesh legacy hash` print it"
+        )
+
+
+def password_argon2(text: str, _loopback: bool) -> None:
+    """Check the hash of a password: how, and that one check of it costs neither too little nor too much."""
+    parameters = re.fullmatch(ARGON2_HASH, text, re.ASCII)
+    if parameters is None:
+        raise Unfit(
+            'expected an argon2id hash such as "$argon2id$v=19$m=19456,t=2,p=1$...", as '
+            "`s2s-mesh legacy hash --password` prints it"
+        )
+    memory, passes = int(parameters[1]), int(parameters[2])
+    least, most = _ARGON2_KIB
+    if not least <= memory <= most or passes > _ARGON2_PASSES:
+        raise Unfit(f"expected m from {least} to {most} (KiB) and t of at most {_ARGON2_PASSES}")
+
+
+def field(text: str, _loopback: bool) -> None:
+    """Check the name of a header field that carries a credential."""
+    if not re.fullmatch(FIELD, text, re.ASCII):
+        raise Unfit(
+            'expected the name of a header field such as "X-Api-Key": a letter, then letters, digits, hyphens'
+        )
+    if text.lower() in _TAKEN_FIELDS:
+        raise Unfit('expected a field of its own such as "X-Api-Key": this one has another meaning')
+
+
+def basic_user(text: str, _loopback: bool) -> None:
+    """Check a user name of Basic authentication."""
+    if not re.fullmatch(BASIC_USER, text):
+        raise Unfit("expected a user name of 1 to 128 characters, without a colon or control characters")
 
 
 def choice(*allowed: str) -> Check:

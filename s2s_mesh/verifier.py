@@ -219,13 +219,18 @@ class Verifier:
             raise TokenRejected(Reason.BAD_SIGNATURE, f"the signature is not that of key {key.kid}")
         deny = self.deny
         if deny is None or deny.rules:
-            deny = yield from self._check_denied(issuer, jti, key, now, user_sub)
+            deny = yield from self.check_denied(issuer, now, kid=key.kid, jti=jti, user_sub=user_sub)
         return key, deny
 
-    def _check_denied(
-        self, issuer: str, jti: str, key: VerificationKey, now: float, user_sub: str | None
+    def check_denied(
+        self, issuer: str, now: float, *, kid: str = "", jti: str = "", user_sub: str | None = None
     ) -> Generator[Effect, Answer, DenyList]:
-        """After the signature, so that nobody can ask the list questions."""
+        """Ask the deny list: after the credential was found to be good, so that nobody can ask it questions.
+
+        Raises:
+            TokenRejected: `DENIED`.
+            Unavailable: the list cannot be had just now.
+        """
         deny = self.deny
         if deny is None:
             now = (yield LoadDenyList()).now
@@ -234,9 +239,9 @@ class Verifier:
             raise Unavailable(
                 Reason.DENY_LIST_UNAVAILABLE, issuer, "the deny list is not read yet", retry_after=1
             )
-        rule = deny.find(now, issuer=issuer, kid=key.kid, jti=jti, user_sub=user_sub)
+        rule = deny.find(now, issuer=issuer, kid=kid, jti=jti, user_sub=user_sub)
         if rule is not None:
-            raise TokenRejected(Reason.DENIED, f"deny rule {rule.id}: {rule.why}")
+            raise TokenRejected(Reason.DENIED, f"deny rule {rule.id}: {rule.why}").claimed_by(issuer)
         return deny
 
     def _fetch_key(self, issuer: str, kid: str) -> Generator[Effect, Answer, VerificationKey]:

@@ -21,6 +21,9 @@ COMMANDS = (
     "serve",
     "jwks",
     "trust check",
+    "trust migration",
+    "legacy key",
+    "legacy hash",
     "keys init",
     "keys show",
     "token mint",
@@ -63,7 +66,7 @@ def test_help_teaches(terminal: Terminal, command: str) -> None:
     assert f"s2s-mesh {command}" in shown.partition("Example:\n")[2]
 
 
-@pytest.mark.parametrize("arguments", [(), ("keys",), ("token",), ("trust",)])
+@pytest.mark.parametrize("arguments", [(), ("keys",), ("token",), ("trust",), ("legacy",)])
 def test_no_command(terminal: Terminal, arguments: tuple[str, ...]) -> None:
     """A noun alone shows what can be done with it; the exit code is Typer's, by version 0 or 2."""
     assert "Commands:" in terminal.call(*arguments).output

@@ -13,6 +13,7 @@ from . import (  # noqa: F401 - importing a table counts its rows
     test_hostile_jwks,
     test_inbound,
     test_jws,
+    test_legacy,
     test_once,
     test_opa,
     test_policy_at_the_door,

@@ -263,7 +263,12 @@ def test_the_input_document_is_plain_json_without_any_token() -> None:
     ]
     assert document["version"] == 1
     assert document["path"] == ["wallets", "42", "card"]
-    assert document["caller"] == {"issuer": EDGE, "scopes": ["cards:read", "cards:write"], "kid": "k1"}
+    assert document["caller"] == {
+        "issuer": EDGE,
+        "scopes": ["cards:read", "cards:write"],
+        "kid": "k1",
+        "credential": "token",
+    }
     assert document["claims"] == claims(team={"name": "edge", "floors": [1, 2]})
     assert document["user"] is None
     carried = Principal(

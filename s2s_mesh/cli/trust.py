@@ -28,14 +28,16 @@ def check(
     """Say whether a trust file is good.
 
     Reads it as a service would, and prints all mistakes at once, each with key path, what was found and what
-    is expected; exit code 1. Warnings tell of rows that can have no effect; the file is good nevertheless. A
-    file that is not there or cannot be read is exit code 2.
+    is expected; exit code 1. Warnings tell of rows that can have no effect, and of [[legacy]] rows that have
+    ended or end late; the file is good nevertheless. A file that is not there or cannot be read is exit
+    code 2.
 
     \b
     Example:
       s2s-mesh trust check trust/trust.toml
     """
     from ..trust_file import TrustFile
+    from ..trust_legacy import end_warnings
     from ..trust_report import TrustFileError
 
     try:
@@ -50,11 +52,12 @@ def check(
             typer.echo(f"{error}\n{file} is refused", err=True)
         raise typer.Exit(1) from None
     pairs, routes = len(config.pairs), len(config.routes)
+    warnings = [*config.warnings, *(f"{file}: {line}" for line in end_warnings(config.legacy, now()))]
     if as_json:
         answer = {"file": str(file), "good": True, "pairs": pairs, "routes": routes}
-        print_json({**answer, "problems": [], "warnings": list(config.warnings)})
+        print_json({**answer, "problems": [], "warnings": warnings})
         return
-    for warning in config.warnings:
+    for warning in warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(f"{file} is good: {_count(pairs, 'pair')}, {_count(routes, 'route rule')}")
 
