@@ -18,6 +18,7 @@ TOKEN = "token"  # noqa: S105 - how a caller authenticates, beside the ways of `
 DAYS = 8  # that are counted one by one, today included
 DAY = 86400
 _FORMAT = 1
+_MANY = 700  # callers times ways, up to which all days fit into one document of a store
 
 
 class Who(NamedTuple):
@@ -80,10 +81,10 @@ class Uses:
         return Uses({who: use for who, use in self.by_who.items() if who[:2] in known})
 
     def to_bytes(self) -> bytes:
-        """The document to seal and store."""
-        return encode(
-            {"v": _FORMAT, "uses": [[*who, use.last, use.days] for who, use in self.by_who.items()]}
-        )
+        """The document to seal and store; of very many callers, only the last day of each is counted."""
+        most = DAYS if len(self.by_who) <= _MANY else 1
+        rows = [[*who, use.last, dict(sorted(use.days.items())[-most:])] for who, use in self.by_who.items()]
+        return encode({"v": _FORMAT, "uses": rows})
 
     @classmethod
     def parse(cls, data: bytes) -> Uses:

@@ -6,6 +6,7 @@ import pytest
 
 from s2s_mesh import KeyStoreError, StoreReason
 from s2s_mesh.migration_use import DAY, DAYS, Tally, Use, Uses, Who
+from s2s_mesh.store.sealed import MAX_DOCUMENT
 
 from .tokens import EDGE, LEDGER, NOW, WALLETS
 
@@ -58,6 +59,24 @@ def test_a_document_is_read_back() -> None:
     """Byte for byte what another replica wrote."""
     uses = counted((OLD, NOW + 0.25), (OTHER, NOW - DAY))
     assert Uses.parse(uses.to_bytes()).by_who == uses.by_who
+
+
+@pytest.mark.parametrize(("callers", "days"), [(350, DAYS), (351, 1), (800, 1)])
+def test_many_callers_fit_into_one_document(callers: int, days: int) -> None:
+    """With tokens and old credentials: their last uses are all there; of very many, one day is counted."""
+    uses = counted(
+        *[
+            (Who(f"https://service-number-{number}.example.com", WALLETS, way), float(NOW - day * DAY))
+            for number in range(callers)
+            for way in ("api_key", "token")
+            for day in reversed(range(DAYS))
+        ]
+    )
+    document = uses.to_bytes()
+    assert len(document) < (MAX_DOCUMENT - 4096) * 3 // 4
+    read = Uses.parse(document).by_who
+    assert read.keys() == uses.by_who.keys()
+    assert {(use.last, use.recent(NOW)) for use in read.values()} == {(NOW, days)}
 
 
 @pytest.mark.parametrize(
