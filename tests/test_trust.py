@@ -231,9 +231,10 @@ def test_the_shipped_file() -> None:
 def test_the_shipped_comments() -> None:
     """What the reference file shows in comments is good too."""
     text = (TRUST / "trust.toml").read_text(encoding="utf-8")
-    text = re.sub(r"^# (?=\[[^ ]*\](?: +#|$)|(?!jwks_file)[a-z_-]+ = )", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^# (?=\[[^ ]*\](?: +#|$)|(?!jwks_file)[a-z0-9_-]+ = )", "", text, flags=re.MULTILINE)
     config = TrustConfig.parse(text)
     assert len(config.routes) == len(config.transactions) == len(config.user_issuers) == 1
+    assert [(rule.way, rule.stage) for rule in config.legacy] == [("api_key", "observe"), ("basic", "prefer")]
     assert config.issuers["http://127.0.0.1:8104"].ca_file == "private-ca.pem"
 
 
