@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from s2s_mesh import ConfigError, Service
+from s2s_mesh.asgi import MeshMiddleware
 from s2s_mesh.deny_list import DenyList, DenyRule
 from s2s_mesh.effects import Answer, CheckPassword
 from s2s_mesh.errors import Reason
@@ -151,6 +153,11 @@ audience = "{WALLETS}"
 path = "/admin"
 methods = ["GET"]
 scopes = ["cards:admin"]
+[[route]]
+audience = "{WALLETS}"
+path = "/forbidden-by-app"
+methods = ["GET"]
+user = "asserted"
 """
 
 
@@ -193,6 +200,7 @@ HOSTILE: list[tuple[str, Sequence[Field], str, int, Reason | None]] = [
     ("where a token is used up", [OLD], "/open", 401, R.LEGACY_TOO_WEAK),
     ("Basic where a token is used up", [BASIC_OLD], "/open", 401, R.LEGACY_TOO_WEAK),
     ("beside a token that is used up", [OLD, bearer(good(jti="A" * 22))], "/open", 200, None),
+    ("where a user is wanted", [OLD], "/forbidden-by-app", 403, R.USER_REQUIRED),
     ("no more than the pair is granted", [OLD], "/admin", 403, R.MISSING_SCOPE),
     ("no rule for the path", [OLD], "/nowhere", 403, R.NO_ROUTE_RULE),
 ]
@@ -309,6 +317,25 @@ def test_at_prefer_each_old_use_is_a_warning(doors: Doors, caplog: pytest.LogCap
         f"{EDGE} used an old credential, which ends at Mon, 01 Feb 2027 00:00:00 GMT: GET /read",
     ]
     assert KEY not in caplog.text
+
+
+def test_a_websocket_says_it_where_it_is_accepted(doors: Doors) -> None:
+    """A handshake is a request like any other, and its answer has header fields too."""
+    sent: list[dict[str, Any]] = []
+
+    async def accepts(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    service = doors(row(migration="prefer") + LEDGER_ROW).service
+    scope = {"type": "websocket", "path": "/read", "headers": [OLD], "query_string": b""}
+    asyncio.run(MeshMiddleware(accepts, service)(scope, receive, send))
+    assert sent == [{"type": "websocket.accept", "headers": [(b"sunset", b"Mon, 01 Feb 2027 00:00:00 GMT")]}]
 
 
 def test_only_what_was_proved_is_counted(doors: Doors) -> None:
