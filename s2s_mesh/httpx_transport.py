@@ -18,10 +18,14 @@ from .httpx_auth import destinations, is_invalid_token
 from .identity import ServiceId
 from .runtime import Runtime
 from .settings import Settings
+from .trust_values import Unfit
+from .trust_values import field as check_field
 from .users import USER_TOKEN_FIELD, OnBehalfOf, given
 
 _TXN_FIELD = "txn-token"
-_FIELDS = ("authorization", "workload-identity-token", "workload-proof-token", USER_TOKEN_FIELD, _TXN_FIELD)
+_AUTHORIZATION = "authorization"
+_PROOF_FIELDS = ("workload-identity-token", "workload-proof-token")
+_OWN_FIELDS = (*_PROOF_FIELDS, USER_TOKEN_FIELD, _TXN_FIELD)
 # marks in a request's extensions, which httpx hands on to the redirected one, where its hops have been
 _STARTED, _LEFT = "s2s_mesh.started", "s2s_mesh.left"
 
@@ -66,12 +70,14 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         service: has the keys; a `Service`.
         audience: the service that is called.
         proof: "wpt"; or "bearer", an access token that is bound to no key, and no proof.
+        field: carries the access token; another than Authorization while an old credential occupies that one
+            (docs/migration.md), which is then left alone.
         origins, scopes, on_behalf_of, once, allow_plain_http: as for `MeshAuth`.
         inner: sends; None for httpx's own transport with its defaults.
 
     Raises:
         NoUser: `on_behalf_of` is None.
-        ConfigError: an origin is not a URL, or is plain http without leave; another proof.
+        ConfigError: an origin is not a URL, or is plain http without leave; another proof, or a bad field.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         audience: ServiceId,
         *,
         proof: str = "wpt",
+        field: str = "Authorization",
         origins: Collection[str] | None = None,
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
@@ -90,6 +97,12 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if proof not in ("wpt", "bearer"):
             raise ConfigError(f"proof is {proof!r}; expected 'wpt' or 'bearer'")
         self._proof = proof
+        self._field = field.lower()
+        if self._field != _AUTHORIZATION:
+            try:
+                check_field(field, False)
+            except Unfit as unfit:
+                raise ConfigError(f"field is {field!r}; {unfit}") from None
         self._user = given(on_behalf_of)
         self._service = service
         self._audience = audience
@@ -174,14 +187,14 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     def _flow(self, request: httpx.Request) -> HopFlow:
         """The requests to send; on 401 `invalid_token` once more, where the body can be sent again."""
         if not self._goes_to_audience(request):
-            yield _copy(request, {})
+            yield self._copy(request, {})
             return
         carried = self._carried(request)
-        response = yield _copy(request, carried.fields)
+        response = yield self._copy(request, carried.fields)
         if is_invalid_token(response) and isinstance(request.stream, httpx.ByteStream):
             signer = self._service.running().signer
             signer.forget(self._audience, self._scopes, carried.thumbprint, self._user)
-            yield _copy(request, self._carried(request).fields)
+            yield self._copy(request, self._carried(request).fields)
 
     def _carried(self, request: httpx.Request) -> _Carried:
         runtime, user = self._service.running(), self._user
@@ -192,11 +205,25 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             evidence[_TXN_FIELD] = user.txn_token
         if self._proof == "bearer":
             token = runtime.token(self._audience, self._scopes, once=self._once, user=user)
-            return _Carried({"authorization": f"Bearer {token}", **evidence}, None)
+            return _Carried({self._field: f"Bearer {token}", **evidence}, None)
         path = request.url.raw_path.partition(b"?")[0]
         proven = runtime.prove(self._audience, self._scopes, request.method, path, once=self._once, user=user)
-        proof = (f"Bearer {proven.access_token}", proven.wit, proven.wpt)
-        return _Carried({**dict(zip(_FIELDS, proof, strict=False)), **evidence}, proven.thumbprint)
+        proof = dict(zip(_PROOF_FIELDS, (proven.wit, proven.wpt), strict=True))
+        return _Carried(
+            {self._field: f"Bearer {proven.access_token}", **proof, **evidence}, proven.thumbprint
+        )
+
+    def _copy(self, request: httpx.Request, fields: dict[str, str]) -> httpx.Request:
+        """The same request with these fields and no other values of theirs; without any, bare of all ours."""
+        headers = httpx.Headers(request.headers)
+        for name in (self._field, *_OWN_FIELDS):
+            # what stands in Authorization where we add nothing is the application's own
+            if fields or name != _AUTHORIZATION:
+                headers.pop(name, None)
+        headers.update(fields)
+        return httpx.Request(
+            request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
 
 
 def transport(
@@ -204,6 +231,7 @@ def transport(
     audience: str,
     *,
     proof: str = "wpt",
+    field: str = "Authorization",
     origins: Collection[str] | None = None,
     scopes: Collection[str] | None = None,
     on_behalf_of: OnBehalfOf = UNSET,
@@ -217,7 +245,7 @@ def transport(
         service: itself, where this is a method of `Service`.
         audience: the service to call.
         proof: "wpt" (profile `wpt-02`); or "bearer", for a user's evidence beside a plain bearer token.
-        origins, scopes, on_behalf_of, once, allow_plain_http, inner: see `MeshTransport`.
+        field, origins, scopes, on_behalf_of, once, allow_plain_http, inner: see `MeshTransport`.
 
     Raises:
         NoUser: `on_behalf_of` is None.
@@ -227,21 +255,11 @@ def transport(
         service,
         service.settings.check_audience(audience),
         proof=proof,
+        field=field,
         origins=origins,
         scopes=scopes,
         on_behalf_of=on_behalf_of,
         once=once,
         allow_plain_http=allow_plain_http,
         inner=inner,
-    )
-
-
-def _copy(request: httpx.Request, fields: dict[str, str]) -> httpx.Request:
-    """The same request with these fields and no other values of theirs; without any, bare of what we add."""
-    headers = httpx.Headers(request.headers)
-    for name in _FIELDS[0 if fields else 1 :]:
-        headers.pop(name, None)
-    headers.update(fields)
-    return httpx.Request(
-        request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions
     )

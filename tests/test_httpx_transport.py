@@ -363,6 +363,36 @@ def test_evidence_of_a_user_goes_to_the_audience_alone(
     assert target.seen[-1].names.isdisjoint({*FIELDS, *EVIDENCE})
 
 
+BASIC = httpx.BasicAuth("ledger", "old").auth_flow(httpx.Request("GET", EDGE))
+OLD = {"authorization": next(BASIC).headers["authorization"]}
+
+
+@pytest.mark.parametrize("proof", ["wpt", "bearer"])
+def test_a_token_in_a_field_of_its_own_leaves_an_old_credential_alone(
+    send: Send, service: Service, target: Target, elsewhere: Target, proof: str
+) -> None:
+    """Both travel to the audience; elsewhere goes neither, and the old one was never ours to send again."""
+    transport = service.transport(target.url, proof=proof, field="Workload-Authorization")
+    target.answers = [(307, {"location": "/new"}), (307, {"location": f"{elsewhere.url}/there"})]
+    elsewhere.answers = [(307, {"location": f"{target.url}/back"})]
+    by_hand = {"workload-authorization": "Bearer set.by.hand"}  # would follow the redirects
+    send(transport, "GET", target.url, follow=True, headers={**OLD, **by_hand})
+    for request in target.seen[:2]:
+        assert request.fields["authorization"] == OLD["authorization"]
+        token = request.fields["workload-authorization"].removeprefix("Bearer ")
+        assert decode(token.encode()).claims["aud"] == target.url
+    away, back = elsewhere.seen[0], target.seen[2]
+    for request in (away, back):
+        assert request.names.isdisjoint({"workload-authorization", *FIELDS, *EVIDENCE})
+
+
+@pytest.mark.parametrize("field", ["", "X_Token", "Cookie", "Workload-Proof-Token", "a:b"])
+def test_a_field_that_means_something_else_is_refused(service: Service, target: Target, field: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigError, match=r"^field is "):
+        service.transport(target.url, field=field)
+
+
 def test_plain_authentication_carries_a_user_without_evidence(service: Service, target: Target) -> None:
     """`service.auth` writes Authorization only, and binds its token to nothing else."""
     with httpx.Client(auth=service.auth(target.url, on_behalf_of=USER), **CLIENT) as http:
