@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from .errors import JWKSInvalid
@@ -28,10 +28,14 @@ class JWKSet:
         self.ignored = tuple(ignored)
 
     @classmethod
-    def parse(cls, body: bytes) -> JWKSet:
+    def parse(cls, body: bytes, *, assumed: Collection[str] = ()) -> JWKSet:
         """Read a document that somebody serves.
 
         A document without any usable key is valid: it means revoked (standards R10).
+
+        Args:
+            body: as served.
+            assumed: see `VerificationKey.parse`.
 
         Raises:
             JWKSInvalid: not strict JSON, too large, `keys` is not a list of objects, private or symmetric key
@@ -51,7 +55,7 @@ class JWKSet:
         ignored: list[str] = []
         for position, entry in enumerate(entries):
             try:
-                key = VerificationKey.parse(entry)
+                key = VerificationKey.parse(entry, assumed)
             except UnusableKey as why:
                 ignored.append(f"keys[{position}]: {why}")
                 continue

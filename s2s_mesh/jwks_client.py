@@ -19,7 +19,7 @@ from .jwks_shared import MAX_DELAY, SharedJWKS, Turn
 from .resolver import KeyResolver, Why
 from .shared_sets import SharedSet
 from .threads import far_from_threading
-from .trust import IssuerTrust, TrustConfig
+from .trust import Accepted, TrustConfig
 
 log = logging.getLogger("s2s_mesh.jwks")
 _WORKERS = 16
@@ -65,9 +65,9 @@ class JWKSClient:
     def use(self, trust: TrustConfig) -> None:
         """Go on with a reloaded trust file; issuers that it no longer lists, or moves, are forgotten."""
         with self._lock:
-            before, self._trust = self._trust.issuers, trust
+            before, self._trust = self._trust.key_sources, trust
             self._resolver.forget_except(
-                [name for name, source in trust.issuers.items() if _same_place(source, before.get(name))]
+                [name for name, source in trust.key_sources.items() if _same_place(source, before.get(name))]
             )
 
     def begin(self, effect: Effect) -> Future[None] | None:
@@ -94,7 +94,7 @@ class JWKSClient:
         with self._lock:
             due = sorted(
                 (self._resolver.refresh_due(issuer, now), issuer)
-                for issuer in self._trust.issuers
+                for issuer in self._trust.key_sources
                 if issuer not in self._in_flight and self._resolver.allowed(issuer, Why.REFRESH, now)
             )
             for _, issuer in due[: max(_MAX_BACKGROUND - len(self._in_flight), 0)]:
@@ -114,7 +114,7 @@ class JWKSClient:
             self._shared.close()
 
     def _start(self, issuer: str, why: Why, now: float, kid: str | None = None) -> Future[None] | None:
-        source = self._trust.issuers.get(issuer)
+        source = self._trust.key_sources.get(issuer)
         if source is None or self._closed:
             return None
         if self._pool is None:
@@ -133,15 +133,15 @@ class JWKSClient:
         self._in_flight[issuer] = known
         return known
 
-    def _work(self, source: IssuerTrust, why: Why, kid: str | None, known: Future[None]) -> None:
+    def _work(self, source: Accepted, why: Why, kid: str | None, known: Future[None]) -> None:
         turn: Turn | None = None
         fetched: SharedSet | None = None
         try:
             # a pinned file is nearer than any store
-            if self._shared is not None and source.jwks_uri is not None:
+            if self._shared is not None and source.keys_url is not None:
                 turn = self._shared.take_turn(
                     source.issuer,
-                    source.jwks_uri,
+                    source.keys_url,
                     newer_than=self._resolver.fetched_at(source.issuer),
                     kid=kid if why is Why.UNKNOWN_KID else None,
                 )
@@ -152,7 +152,7 @@ class JWKSClient:
         if self._shared is not None and turn is not None and turn.found is None:
             self._shared.end_turn(turn, fetched)
 
-    def _fetch(self, source: IssuerTrust, why: Why, found: SharedSet | None) -> SharedSet | None:
+    def _fetch(self, source: Accepted, why: Why, found: SharedSet | None) -> SharedSet | None:
         """Bring the issuer's set, from the network unless it was found; returns what others should know."""
         issuer = source.issuer
         etag = self._resolver.etag(issuer)
@@ -166,7 +166,7 @@ class JWKSClient:
         fetched = None
         with self._lock:
             self._in_flight.pop(issuer, None)
-            if _same_place(source, self._trust.issuers.get(issuer)):  # not reloaded meanwhile
+            if _same_place(source, self._trust.key_sources.get(issuer)):  # not reloaded meanwhile
                 fetched = self._apply(issuer, why, outcome, etag, now, jitter)
         # last, because a logging filter that raises must not leave the issuer in flight for ever
         _report(issuer, why, outcome)
@@ -197,9 +197,11 @@ class JWKSClient:
         return SharedSet(jwks=jwks, fetched_at=now, max_age=max_age, etag=new_etag)
 
 
-def _same_place(source: IssuerTrust, other: IssuerTrust | None) -> bool:
+def _same_place(source: Accepted, other: Accepted | None) -> bool:
     """Whether both get the keys from one place; what one place says is no answer of another."""
-    return other is not None and source.jwks_uri == other.jwks_uri and source.jwks_file == other.jwks_file
+    if other is None or source.keys_url != other.keys_url or source.jwks_file != other.jwks_file:
+        return False
+    return source.jwks_origins == other.jwks_origins
 
 
 def _error(failed: Exception) -> str:

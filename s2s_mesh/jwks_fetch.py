@@ -1,4 +1,4 @@
-"""One retrieval of one issuer's JWKS, by the rules R1 to R8 of the standards page.
+"""One retrieval of one issuer's JWKS, by the rules R1 to R8 of the standards page; by discovery where told.
 
 httpcore rather than httpx: the network backend, where addresses are judged, is public there.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -15,15 +16,18 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
+from . import discovery
 from .errors import JWKSInvalid
 from .jwks import MAX_BODY, JWKSet
 from .network import CheckedBackend
-from .trust import IssuerTrust
+from .trust import Accepted
 
 TOTAL_SECONDS = 5.0
 _STEP_SECONDS = 2.0
 _MAX_ETAG = 256
-_TYPES = {"application/jwk-set+json", "application/json"}
+_DOCUMENT = ("application/json",)
+_TYPES = ("application/jwk-set+json", *_DOCUMENT)
+_NOT_MODIFIED = 304
 _SECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _FILE_MAX_AGE = 0.0  # clamped up to the floor: a pinned file is looked at as often as that
 
@@ -46,7 +50,7 @@ class Fetched(NamedTuple):
     etag: str | None
 
 
-def fetch(source: IssuerTrust, *, etag: str | None, no_cache: bool) -> Fetched:
+def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
     """Get an issuer's JWKS from where the trust file says; blocks for at most `TOTAL_SECONDS`.
 
     Args:
@@ -64,34 +68,66 @@ def fetch(source: IssuerTrust, *, etag: str | None, no_cache: bool) -> Fetched:
                 body = file.read(MAX_BODY + 1)
         except OSError as failed:
             raise FetchFailed(f"{source.jwks_file} cannot be read: {failed.strerror}") from None
-        return Fetched(JWKSet.parse(body), _FILE_MAX_AGE, None)
-    assert source.jwks_uri is not None  # noqa: S101 - the trust file sets exactly one of the two
-    headers = [
-        ("host", urlsplit(source.jwks_uri).netloc),  # httpcore's own lacks the brackets of IPv6
-        ("accept", "application/jwk-set+json, application/json"),
-        ("accept-encoding", "identity"),
-    ]
-    if etag is not None:
-        headers.append(("if-none-match", etag))
-    if no_cache:
-        headers.append(("cache-control", "no-cache"))
-    backend = CheckedBackend(TOTAL_SECONDS, allow_loopback=source.allow_loopback_http)
-    step = dict.fromkeys(("connect", "read", "write", "pool"), _STEP_SECONDS)
+        return Fetched(JWKSet.parse(body, assumed=source.assumed_algorithms), _FILE_MAX_AGE, None)
+    url = source.keys_url
+    assert url is not None  # noqa: S101 - the trust file sets exactly one of the three places
+    tls = _tls(source.ca_file)
+    allow_loopback = source.allow_loopback_http
+    backend = CheckedBackend(TOTAL_SECONDS, allow_loopback=allow_loopback)
+    caches = [("cache-control", "no-cache")] if no_cache else []
     try:
-        # a new connection each time: keys are fetched every few minutes, and a pool would outlive a fork
-        with (
-            httpcore.ConnectionPool(ssl_context=_tls(source.ca_file), network_backend=backend) as pool,
-            pool.stream("GET", source.jwks_uri, headers=headers, extensions={"timeout": step}) as response,
-        ):
-            return _read(response, etag)
+        if source.discovery:
+            document = _get(url, backend, tls, _DOCUMENT, caches)
+            url = discovery.jwks_uri(document.body, source)
+            # one deadline for both; and what a document says leads to public addresses only (R5)
+            left = backend.remaining(None)
+            backend = CheckedBackend(left, allow_loopback=allow_loopback, allow_private=False)
+            etag = None  # was of a URL that need not be this one
+        if etag is not None:
+            caches.append(("if-none-match", etag))
+        answer = _get(url, backend, tls, _TYPES, caches)
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as failed:
-        raise FetchFailed(f"{source.jwks_uri}: {str(failed) or type(failed).__name__}") from None
+        raise FetchFailed(f"{url}: {str(failed) or type(failed).__name__}") from None
+    max_age = _max_age(answer.fields)
+    if answer.status == _NOT_MODIFIED:
+        return Fetched(None, max_age, _etag(answer.fields) or etag)
+    jwks = JWKSet.parse(answer.body, assumed=source.assumed_algorithms)
+    return Fetched(jwks, max_age, _etag(answer.fields))
 
 
-def _read(response: httpcore.Response, etag: str | None) -> Fetched:
-    fields = httpx.Headers(response.headers)
-    if response.status == 304 and etag is not None:
-        return Fetched(None, _max_age(fields), _etag(fields) or etag)
+class _Answer(NamedTuple):
+    status: int
+    fields: httpx.Headers
+    body: bytes
+
+
+def _get(
+    url: str, backend: CheckedBackend, tls: ssl.SSLContext, types: Sequence[str], more: list[tuple[str, str]]
+) -> _Answer:
+    """One GET; 200 with a body of these types, or 304 where `more` asks for it.
+
+    Raises:
+        FetchFailed, JWKSInvalid: as `fetch`.
+    """
+    headers = [
+        ("host", urlsplit(url).netloc),  # httpcore's own lacks the brackets of IPv6
+        ("accept", ", ".join(types)),
+        ("accept-encoding", "identity"),
+        *more,
+    ]
+    step = dict.fromkeys(("connect", "read", "write", "pool"), _STEP_SECONDS)
+    # a new connection each time: keys are fetched every few minutes, and a pool would outlive a fork
+    with (
+        httpcore.ConnectionPool(ssl_context=tls, network_backend=backend) as pool,
+        pool.stream("GET", url, headers=headers, extensions={"timeout": step}) as response,
+    ):
+        fields = httpx.Headers(response.headers)
+        if response.status == _NOT_MODIFIED and any(name == "if-none-match" for name, _ in more):
+            return _Answer(response.status, fields, b"")
+        return _Answer(response.status, fields, _body(response, fields, types))
+
+
+def _body(response: httpcore.Response, fields: httpx.Headers, types: Sequence[str]) -> bytes:
     if response.status != 200:
         raise FetchFailed(f"answered {response.status}, expected 200 (redirects are not followed)")
     if fields.get("content-encoding", "identity").lower() != "identity":
@@ -99,14 +135,14 @@ def _read(response: httpcore.Response, etag: str | None) -> Fetched:
             f"sent content-encoding {fields['content-encoding']!r} although identity was asked for"
         )
     kind = fields.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in _TYPES:
-        raise FetchFailed(f"sent content-type {kind!r}, expected one of {', '.join(sorted(_TYPES))}")
+    if kind not in types:
+        raise FetchFailed(f"sent content-type {kind!r}, expected one of {', '.join(sorted(types))}")
     body = bytearray()
     for chunk in response.iter_stream():
         body += chunk
         if len(body) > MAX_BODY:
             raise JWKSInvalid(f"more than {MAX_BODY} bytes")
-    return Fetched(JWKSet.parse(bytes(body)), _max_age(fields), _etag(fields))
+    return bytes(body)
 
 
 def _etag(fields: httpx.Headers) -> str | None:

@@ -7,7 +7,7 @@ loads 512-bit and even RSA moduli and verifies anything under a small-order Ed25
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import jwt.algorithms
@@ -91,11 +91,13 @@ class VerificationKey:
         self._verify = _verification(alg, key)
 
     @classmethod
-    def parse(cls, members: Mapping[str, Any]) -> VerificationKey:
+    def parse(cls, members: Mapping[str, Any], assumed: Collection[str] = ()) -> VerificationKey:
         """Check one member of a JWKS.
 
         Args:
             members: the decoded JSON object.
+            assumed: algorithms for one of which a key without `alg` (RFC 7517 section 4.4) may be: the only
+                one that goes with its type. None: `alg` is required.
 
         Raises:
             UnusableKey: ignore this key (RFC 7517 section 5): unknown type, wrong use, too weak, malformed.
@@ -103,7 +105,7 @@ class VerificationKey:
         """
         if members.get("kty") == "oct" or PRIVATE_MEMBERS & members.keys():
             raise JWKSInvalid("the set holds private or symmetric key material: its issuer leaked a key")
-        kid, alg = members.get("kid"), members.get("alg")
+        kid, alg = members.get("kid"), members["alg"] if "alg" in members else _only(members, assumed)
         if not isinstance(kid, str) or not is_kid(kid):
             raise UnusableKey("kid is missing or malformed")
         if not isinstance(alg, str) or alg not in _ALGORITHMS:
@@ -236,6 +238,13 @@ def _verification(alg: str, key: Any) -> Callable[[bytes, bytes], bool]:
         return True
 
     return verify
+
+
+def _only(members: Mapping[str, Any], assumed: Collection[str]) -> str | None:
+    """The one of these algorithms that goes with a key's type, so that it has exactly one."""
+    wanted = (members.get("kty"), members.get("crv"))
+    fitting = [name for name in assumed if (_ALGORITHMS[name].kty, _ALGORITHMS[name].crv) == wanted]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def thumbprint(public_jwk: Mapping[str, Any]) -> str:

@@ -44,6 +44,11 @@ _EMBEDDING = [
     (ipaddress.ip_network("::/96"), 0),
     (ipaddress.ip_network("2002::/16"), 80),
 ]
+# where only what an operator wrote may lead: RFC 1918, RFC 6598, RFC 4193
+_PRIVATE = [
+    ipaddress.ip_network(block)
+    for block in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+]
 # Teredo and local NAT64 hide the address in ways that differ by operator
 _OPAQUE = [ipaddress.ip_network("2001::/32"), ipaddress.ip_network("64:ff9b:1::/48")]
 # look-ups under way, by process: after a fork the threads that do the parent's do not exist in the child
@@ -54,10 +59,10 @@ class AddressRefused(httpcore.ConnectError):
     """The name leads to an address that no JWKS may come from."""
 
 
-def refusal(address: IPAddress, *, allow_loopback: bool) -> str | None:
+def refusal(address: IPAddress, *, allow_loopback: bool, allow_private: bool = True) -> str | None:
     """Why no connection may be made to `address`, or None.
 
-    Private ranges are allowed: the URL was written by the operator, and a mesh lives there.
+    Private ranges are allowed where the operator wrote the URL: a mesh lives there.
     """
     if isinstance(address, ipaddress.IPv6Address):
         if address == ipaddress.IPv6Address("::1"):
@@ -67,12 +72,18 @@ def refusal(address: IPAddress, *, allow_loopback: bool) -> str | None:
         for block, shift in _EMBEDDING:
             if address in block:
                 embedded = ipaddress.IPv4Address((int(address) >> shift) & 0xFFFFFFFF)
-                return refusal(embedded, allow_loopback=allow_loopback)
-    if any(address.version == block.version and address in block for block in _NEVER):
+                return refusal(embedded, allow_loopback=allow_loopback, allow_private=allow_private)
+    if not allow_private and _is_in(address, _PRIVATE):
+        return "a private address, where only a jwks_uri in the trust file may lead"
+    if _is_in(address, _NEVER):
         return "a link-local, metadata, multicast or reserved address"
     if address.is_loopback and not allow_loopback:
         return "a loopback address"
     return None
+
+
+def _is_in(address: IPAddress, blocks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    return any(address.version == block.version and address in block for block in blocks)
 
 
 class CheckedBackend(httpcore.NetworkBackend):
@@ -81,11 +92,13 @@ class CheckedBackend(httpcore.NetworkBackend):
     Args:
         seconds: for everything, from now on.
         allow_loopback: for demos and tests on one machine.
+        allow_private: whether an operator wrote the URL, and not somebody else's document.
     """
 
-    def __init__(self, seconds: float, *, allow_loopback: bool) -> None:
+    def __init__(self, seconds: float, *, allow_loopback: bool, allow_private: bool = True) -> None:
         self._deadline = time.monotonic() + seconds
         self._allow_loopback = allow_loopback
+        self._allow_private = allow_private
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -132,7 +145,7 @@ class CheckedBackend(httpcore.NetworkBackend):
             raise httpcore.ConnectError(f"{host} does not resolve: {failed}") from None
         addresses = list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in found))
         for address in addresses:
-            why = refusal(address, allow_loopback=self._allow_loopback)
+            why = refusal(address, allow_loopback=self._allow_loopback, allow_private=self._allow_private)
             if why is not None:
                 raise AddressRefused(f"{host} resolves to {address}, {why}")
         return addresses

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from .identity import ServiceId
 from .trust_checks import check_form, granted_scopes
@@ -33,6 +33,7 @@ __all__ = [
     "json_schema",
 ]
 
+_DISCOVERY = "/.well-known/openid-configuration"
 _CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "algorithms": ("algorithms", frozenset),
     "typ": ("types", lambda types: frozenset(map(short_type, types))),
@@ -50,32 +51,50 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         leeway: seconds by which clocks may differ.
         max_token_life: seconds, the longest `exp - iat`.
         jwks_uri: where its keys are fetched, or None if they come from elsewhere.
-        discovery: whether `jwks_uri` is to be discovered; never for a service in this version.
+        jwks_file: a local file with its keys, or None. As written in the file; `TrustFile` makes it absolute.
+        discovery: whether the issuer's own discovery document says where its keys are.
+        jwks_origins: origins that this document may name beside the issuer's own.
+        ca_file: certificate authorities for its TLS, or None for the system's; a path like `jwks_file`.
         allow_loopback_http: whether loopback may be fetched from; from [defaults].
     """
 
+    issuer: str
     algorithms: frozenset[str] = frozenset({"ES256", "RS256"})
     types: frozenset[str] = frozenset({"at+jwt"})
     leeway: float = 30.0
     max_token_life: float = 900.0
-    jwks_uri: str | None
+    jwks_uri: str | None = None
+    jwks_file: str | None = None
     discovery: bool = False
+    jwks_origins: frozenset[str] = frozenset()
+    ca_file: str | None = None
     allow_loopback_http: bool = False
+
+    @property
+    def keys_url(self) -> str | None:
+        """Where asking for its keys begins: `jwks_uri`, or its discovery document; None for a local file.
+
+        A slash at the end of the issuer is left out there (OpenID Connect Discovery section 4.1).
+        """
+        if self.discovery:
+            return self.issuer.removesuffix("/") + _DISCOVERY
+        return self.jwks_uri
+
+    @property
+    def assumed_algorithms(self) -> frozenset[str]:
+        """What a key that names no `alg` may be for; a service's key always names it."""
+        return frozenset()
 
 
 class IssuerTrust(Accepted, frozen=True, kw_only=True):
-    """One calling service. Exactly one of `jwks_uri` and `jwks_file` is set.
+    """One calling service. Its keys come from one of `jwks_uri`, `jwks_file` and `discovery`.
 
     Attributes:
         issuer: compared byte by byte with `iss`.
-        jwks_file: a local file with its keys, or None. As written in the file; `TrustFile` makes it absolute.
-        ca_file: certificate authorities for its TLS, or None for the system's; a path like `jwks_file`.
         allow_plain_http: whether `jwks_uri` may be http off this machine.
     """
 
     issuer: ServiceId
-    jwks_file: str | None = None
-    ca_file: str | None = None
     allow_plain_http: bool = False
 
 
@@ -119,22 +138,31 @@ class RouteRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserIssuer(Accepted, frozen=True, kw_only=True):
-    """An identity provider. Checked, but nothing accepts its tokens in this version.
+    """An identity provider: whose users' tokens are evidence of a user. Its keys as an `IssuerTrust`'s.
 
     Attributes:
         issuer: exact bytes, may end in a slash.
-        audiences: the services that would accept its tokens.
+        audiences: the services whose tokens are accepted: one of them must stand in `aud`.
+        multi_aud: whether `aud` may name others as well.
+        types: "jwt" includes tokens without `typ`, which many providers send.
     """
 
-    issuer: str
     audiences: frozenset[ServiceId]
+    multi_aud: bool = False
+    types: frozenset[str] = frozenset({"at+jwt", "jwt"})
+    max_token_life: float = 3600.0
+
+    @property
+    def assumed_algorithms(self) -> frozenset[str]:
+        """The accepted ones: some providers leave `alg` out of their key sets."""
+        return self.algorithms
 
 
 class TransactionRule(msgspec.Struct, frozen=True, kw_only=True):
-    """One [[txn]] row. Checked, but nothing accepts transaction tokens in this version.
+    """One [[txn]] row: `audience` accepts transaction tokens that `issuer` mints for `trust_domain`.
 
     Attributes:
-        trust_domain: within which the token holds.
+        trust_domain: within which the token holds; its `aud`.
         issuer: the service that mints.
         audience: the service that accepts.
     """
@@ -148,7 +176,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A whole trust file, or the part of it that one service needs. Immutable and replaced whole.
 
     Attributes:
-        issuers: by issuer, every one that an [[allow]] row names.
+        issuers: by issuer, every one that an [[allow]] or a [[txn]] row names.
         pairs: by (issuer, audience).
         routes: in the order of the file.
         user_issuers: by issuer.
@@ -188,6 +216,11 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         return _config(form, report.warnings)
 
     @property
+    def key_sources(self) -> Mapping[str, Accepted]:
+        """Everybody whose keys may be needed, by issuer; a service is never an identity provider too."""
+        return {**self.user_issuers, **self.issuers}
+
+    @property
     def audiences_with_routes(self) -> frozenset[str]:
         """The audiences that have at least one route rule, so that their unmapped paths are denied."""
         return frozenset(rule.audience for rule in self.routes)
@@ -202,15 +235,21 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         own = frozenset(audiences)
         pairs = {key: pair for key, pair in self.pairs.items() if pair.audience in own}
-        callers = {pair.issuer for pair in pairs.values()}
+        transactions = tuple(rule for rule in self.transactions if rule.audience in own)
+        signers = {pair.issuer for pair in pairs.values()} | {rule.issuer for rule in transactions}
+        carried = frozenset[str]().union(*(pair.may_act_for for pair in pairs.values()))
         return TrustConfig(
-            issuers=MappingProxyType({key: trust for key, trust in self.issuers.items() if key in callers}),
+            issuers=MappingProxyType({key: trust for key, trust in self.issuers.items() if key in signers}),
             pairs=MappingProxyType(pairs),
             routes=tuple(rule for rule in self.routes if rule.audience in own),
             user_issuers=MappingProxyType(
-                {key: issuer for key, issuer in self.user_issuers.items() if issuer.audiences & own}
+                {
+                    key: issuer
+                    for key, issuer in self.user_issuers.items()
+                    if key in carried or issuer.audiences & own
+                }
             ),
-            transactions=tuple(rule for rule in self.transactions if rule.audience in own),
+            transactions=transactions,
             services=self.services,
             legacy=tuple(rule for rule in self.legacy if rule.audience in own),
             allow_loopback_http=self.allow_loopback_http,
@@ -250,8 +289,8 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         for row in form.txn
     ]
     issuers: dict[str, IssuerTrust] = {
-        pair.issuer: _issuer_trust(pair.issuer, form.issuers.get(pair.issuer, IssuerTable()), defaults)
-        for pair in pairs
+        issuer: _issuer_trust(issuer, form.issuers.get(issuer, IssuerTable()), defaults)
+        for issuer in [*(pair.issuer for pair in pairs), *(rule.issuer for rule in transactions)]
     }
     user_issuers = {name: _user_issuer(name, table, defaults) for name, table in form.user_issuers.items()}
     return TrustConfig(
@@ -277,35 +316,42 @@ def _services(form: TrustForm) -> frozenset[str]:
 
 
 def _issuer_trust(issuer: ServiceId, table: IssuerTable, defaults: DefaultsTable) -> IssuerTrust:
-    jwks_file = None if table.jwks_file is UNSET else table.jwks_file
     return IssuerTrust(
         issuer=issuer,
-        jwks_uri=_jwks_uri(issuer, table.jwks_uri) if jwks_file is None else None,
-        jwks_file=jwks_file,
-        ca_file=None if table.ca_file is UNSET else table.ca_file,
         allow_plain_http=table.allow_plain_http,
-        **_accepted(table, defaults),
+        **_keys(issuer, table),
+        **_accepted(defaults, table),
+        allow_loopback_http=defaults.allow_loopback_http,
     )
 
 
 def _user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) -> UserIssuer:
+    # [defaults] says how long tokens of services live, which is no business of an identity provider
+    general = msgspec.structs.replace(defaults, max_token_life=UNSET)
     return UserIssuer(
         issuer=issuer,
         audiences=frozenset(map(ServiceId, table.audiences)),
-        jwks_uri=None if table.discovery else _jwks_uri(issuer, table.jwks_uri),
-        discovery=table.discovery,
-        **_accepted(table, defaults),
+        multi_aud=table.multi_aud,
+        **_keys(issuer, table),
+        **_accepted(general, table),
+        allow_loopback_http=defaults.allow_loopback_http,
     )
 
 
-def _jwks_uri(issuer: str, written: str | UnsetType) -> str:
-    return f"{issuer.rstrip('/')}/.well-known/jwks.json" if written is UNSET else written
+def _keys(issuer: str, table: IssuerTable | UserIssuerTable) -> dict[str, Any]:
+    """Where its keys are; at the usual place, if the table says nothing."""
+    members = {name: getattr(table, name) for name in ("jwks_uri", "jwks_file", "ca_file")}
+    said = {name: value for name, value in members.items() if value is not UNSET}
+    if not table.discovery and said.keys() <= {"ca_file"}:
+        said["jwks_uri"] = f"{issuer.rstrip('/')}/.well-known/jwks.json"
+    origins = () if table.jwks_origins is UNSET else table.jwks_origins
+    return {**said, "discovery": table.discovery, "jwks_origins": frozenset(origins)}
 
 
-def _accepted(own: IssuerTable | UserIssuerTable, defaults: DefaultsTable) -> dict[str, Any]:
-    """Lay what an issuer's table says over what [defaults] says; `Accepted` knows the rest."""
-    accepted: dict[str, Any] = {"allow_loopback_http": defaults.allow_loopback_http}
-    for table in (defaults, own):
+def _accepted(*tables: DefaultsTable | IssuerTable | UserIssuerTable) -> dict[str, Any]:
+    """Lay each table over the one before it; the structs know the rest."""
+    accepted: dict[str, Any] = {}
+    for table in tables:
         for member, (attribute, convert) in _CONVERTED.items():
             value = getattr(table, member, UNSET)
             if value is not UNSET:

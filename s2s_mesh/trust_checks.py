@@ -11,7 +11,7 @@ from typing import TypeVar
 from msgspec import UNSET, UnsetType
 
 from .routes import PathTemplate
-from .trust_format import AllowRow, IssuerTable, RouteRow, TrustForm
+from .trust_format import AllowRow, IssuerTable, RouteRow, TrustForm, UserIssuerTable
 from .trust_legacy import check_legacy
 from .trust_report import Report, did_you_mean, found, member_path, shown
 from .trust_values import is_loopback, is_plain_http, short_type
@@ -41,24 +41,29 @@ def _check_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
         path = member_path("issuers", issuer)
         if issuer not in callers:
             report.warning(path, f"no [[allow]] row names this issuer{did_you_mean(issuer, callers)}")
-        if table.discovery:
-            report.problem(
-                f"{path}.discovery", "found true; not supported by this version; expected jwks_uri"
-            )
-        if table.jwks_uri is not UNSET and table.jwks_file is not UNSET:
-            report.problem(
-                f"{path}.jwks_file", "found both jwks_uri and jwks_file; expected only one of them"
-            )
+        _check_one_place(table, path, report)
         _check_plain_http(table.jwks_uri, f"{path}.jwks_uri", report, allowed=table.allow_plain_http)
         _warn_without_effect(table, path, report)
+
+
+def _check_one_place(table: IssuerTable | UserIssuerTable, path: str, report: Report) -> None:
+    places = [name for name in ("jwks_uri", "jwks_file") if getattr(table, name) is not UNSET]
+    places += ["discovery"] if table.discovery else []
+    if len(places) > 1:
+        report.problem(
+            f"{path}.{places[-1]}", f"found both {places[-1]} and {places[0]}; expected only one of them"
+        )
+    if table.jwks_origins is not UNSET and not table.discovery:
+        report.warning(f"{path}.jwks_origins", "without effect: discovery is not set")
+    plain = table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri)
+    if table.ca_file is not UNSET and (plain or table.jwks_file is not UNSET):
+        report.warning(f"{path}.ca_file", "without effect: the keys are not fetched over TLS")
 
 
 def _warn_without_effect(table: IssuerTable, path: str, report: Report) -> None:
     plain = table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri)
     if table.allow_plain_http and not plain:
         report.warning(f"{path}.allow_plain_http", "without effect: no jwks_uri with http is set")
-    if table.ca_file is not UNSET and (plain or table.jwks_file is not UNSET):
-        report.warning(f"{path}.ca_file", "without effect: the keys are not fetched over TLS")
     if table.typ is not UNSET and "jwt" in map(short_type, table.typ):
         report.warning(
             f"{path}.typ", 'every JWT of this issuer is accepted, whatever it was made for: found "JWT"'
@@ -79,10 +84,7 @@ def _check_user_issuers(form: TrustForm, callers: set[str], report: Report) -> N
             report.problem(
                 path, "found an issuer that is also a service; expected either: a caller is never a user"
             )
-        if table.discovery and table.jwks_uri is not UNSET:
-            report.problem(
-                f"{path}.discovery", "found both discovery and jwks_uri; expected only one of them"
-            )
+        _check_one_place(table, path, report)
         if table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri) and not is_loopback(table.jwks_uri):
             report.problem(f"{path}.jwks_uri", f"{found(table.jwks_uri)}; expected https")
 
@@ -116,8 +118,6 @@ def _check_pairs(form: TrustForm, report: Report) -> None:
                     report.warning(
                         f"{path}.may_act_for", f"{shown(user_issuer)} is not in [user_issuers]{hint}"
                     )
-            elif row.audience not in table.audiences:
-                report.warning(f"{path}.may_act_for", f"{shown(user_issuer)} does not list this audience")
 
 
 def _check_roles(form: TrustForm, report: Report) -> None:

@@ -15,17 +15,18 @@ import stat
 import time
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from .errors import ConfigError
-from .trust import IssuerTrust, TrustConfig
+from .trust import IssuerTrust, TrustConfig, UserIssuer
 
 MAX_TRUST_FILE = 4 * 1024 * 1024
 # Some file systems stamp whole seconds: a file written this recently may change again under the same stamp.
 _SETTLED = 2.0
 _log = logging.getLogger("s2s_mesh.trust")
+_Source = TypeVar("_Source", IssuerTrust, UserIssuer)
 
 
 class _Version(NamedTuple):
@@ -166,10 +167,15 @@ class TrustFile:
 
     def _parse(self, content: bytes) -> TrustConfig:
         config = TrustConfig.parse(content, source=str(self.path))
-        issuers = {name: self._located(issuer) for name, issuer in config.issuers.items()}
-        return msgspec.structs.replace(config, issuers=MappingProxyType(issuers))
+        return msgspec.structs.replace(
+            config,
+            issuers=MappingProxyType({name: self._located(entry) for name, entry in config.issuers.items()}),
+            user_issuers=MappingProxyType(
+                {name: self._located(entry) for name, entry in config.user_issuers.items()}
+            ),
+        )
 
-    def _located(self, issuer: IssuerTrust) -> IssuerTrust:
+    def _located(self, issuer: _Source) -> _Source:
         """Resolve file names against the directory of the trust file, wherever a symlink leads."""
         folder = self._absolute.parent
         return msgspec.structs.replace(

@@ -95,6 +95,22 @@ CAFile = Annotated[
         "The certificate authorities for this issuer's TLS (PEM), relative to the trust file.",
     ),
 ]
+Origins = Annotated[
+    list[
+        Annotated[
+            str,
+            _member(values.origin, "https://keys.example.com", "An origin.", **_SERVICE_ID_SCHEMA),
+        ]
+    ],
+    Meta(
+        min_length=1,
+        description="Origins that the discovery document's jwks_uri may have beside the issuer's own.",
+    ),
+]
+Discovery = Annotated[
+    bool,
+    Meta(description="Find jwks_uri in the issuer's document /.well-known/openid-configuration."),
+]
 Algorithms = Annotated[
     list[Algorithm],
     Meta(min_length=1, description="Signature algorithms that are accepted; default ES256 and RS256."),
@@ -102,6 +118,17 @@ Algorithms = Annotated[
 MediaTypes = Annotated[
     list[MediaType],
     Meta(min_length=1, description="Values of the header `typ` that are accepted; default at+jwt."),
+]
+UserMediaTypes = Annotated[
+    list[MediaType],
+    Meta(
+        min_length=1,
+        description="Values of the header `typ` that are accepted; JWT includes none at all; default at+jwt "
+        "and JWT.",
+    ),
+]
+UserTokenLife = Annotated[
+    str, _duration("10s", "24h", "1h", "The longest life, exp - iat, of an accepted token of a user.")
 ]
 TokenLife = Annotated[
     str, _duration("10s", "1h", "15m", "The longest life, exp - iat, of an accepted token.")
@@ -138,13 +165,8 @@ class IssuerTable(Table, frozen=True, kw_only=True):
     allow_plain_http: Annotated[
         bool, Meta(description="Allow a jwks_uri with http, on a platform's private network.")
     ] = False
-    discovery: Annotated[
-        bool,
-        Meta(
-            description="Find jwks_uri by discovery. Not supported by this version.",
-            extra_json_schema={"const": False},
-        ),
-    ] = False
+    discovery: Discovery = False
+    jwks_origins: Origins | UnsetType = UNSET
 
 
 class AllowRow(Table, frozen=True, kw_only=True):
@@ -269,20 +291,26 @@ class LegacyRow(Table, frozen=True, kw_only=True):
 
 
 class UserIssuerTable(Table, frozen=True, kw_only=True):
-    """[user_issuers."https://..."]: one identity provider. Checked; no route uses it in this version."""
+    """[user_issuers."https://..."]: one identity provider, whose users' tokens are evidence of a user."""
 
     audiences: Annotated[
-        list[Service], Meta(min_length=1, description="The services that accept this provider's tokens.")
+        list[Service],
+        Meta(min_length=1, description="Whose tokens are accepted: one of them must stand in `aud`."),
     ]
-    typ: MediaTypes | UnsetType = UNSET
+    multi_aud: Annotated[bool, Meta(description="Accept tokens whose `aud` names others as well.")] = False
+    typ: UserMediaTypes | UnsetType = UNSET
     algorithms: Algorithms | UnsetType = UNSET
-    max_token_life: TokenLife | UnsetType = UNSET
+    leeway: Leeway | UnsetType = UNSET
+    max_token_life: UserTokenLife | UnsetType = UNSET
     jwks_uri: URL | UnsetType = UNSET
-    discovery: Annotated[bool, Meta(description="Find jwks_uri by discovery.")] = False
+    jwks_file: KeysFile | UnsetType = UNSET
+    ca_file: CAFile | UnsetType = UNSET
+    discovery: Discovery = False
+    jwks_origins: Origins | UnsetType = UNSET
 
 
 class TxnRow(Table, frozen=True, kw_only=True):
-    """[[txn]]: who may mint transaction tokens for which trust domain. Checked; not used in this version."""
+    """[[txn]]: who may mint transaction tokens of which trust domain, for whom."""
 
     trust_domain: Annotated[
         str, _member(values.service_id, "https://example.com", "The trust domain.", **_SERVICE_ID_SCHEMA)

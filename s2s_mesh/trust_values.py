@@ -72,6 +72,13 @@ def service_id(text: str, loopback: bool) -> None:
     _check_address(name, loopback)
 
 
+def origin(text: str, loopback: bool) -> None:
+    """Check an origin: scheme, host and port."""
+    service_id(text, loopback)
+    if ServiceId(text).path:
+        raise Unfit('expected an origin such as "https://keys.example.com", without a path')
+
+
 def user_issuer(text: str, loopback: bool) -> None:
     """Check an identity provider's issuer: exact bytes, a trailing slash is part of them."""
     expected = 'expected an issuer of users such as "https://login.example.com/"'

@@ -36,6 +36,7 @@ FLOORS: list[list[str]] = [
         "trust_reader",
         "trust_checks",
         "trust",
+        "discovery",
     ],
     [
         "rotation",

@@ -85,12 +85,18 @@ ROWS: list[Row] = [
             ("https://" + "a" * 600, "at most 512"),
         )
     ],
-    ("two places", KEYS, f'{KEYS}\njwks_file = "keys.json"', "both jwks_uri and jwks_file"),
+    ("two places", KEYS, f'{KEYS}\njwks_file = "keys.json"', "both jwks_file and jwks_uri"),
     (
-        "discovery, which would follow what it is told (row 62)",
+        "discovery that follows what it is told to anywhere (row 62)",
         f"jwks_uri = {KEYS}",
-        "discovery = true",
-        "not supported",
+        'discovery = true\njwks_origins = ["https://*.example.com"]',
+        "wildcard",
+    ),
+    (
+        "discovery that is bound to a path",
+        f"jwks_uri = {KEYS}",
+        'discovery = true\njwks_origins = ["https://keys.example.com/a"]',
+        "expected an origin",
     ),
     ("a list of places", KEYS, f"[{KEYS}]", "expected a text"),
     ("TLS not verified", KEYS, f"{KEYS}\nverify = false", "unknown member"),

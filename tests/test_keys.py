@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from s2s_mesh.keys import (
     DEFAULT_ALGORITHM,
     PRIVATE_MEMBERS,
     SigningKey,
+    UnusableKey,
     VerificationKey,
     thumbprint,
 )
@@ -479,3 +480,31 @@ def test_every_generated_key_is_new() -> None:
     one, other = SigningKey.generate("ES256"), SigningKey.generate("ES256")
     assert one.kid != other.kid
     assert set(secrets_of(one)).isdisjoint(secrets_of(other))
+
+
+@pytest.mark.parametrize(
+    ("assumed", "alg"),
+    [
+        ({"RS256", "ES256"}, "RS256"),
+        ({"PS256"}, "PS256"),
+        ({"RS256", "PS256"}, None),
+        ({"ES256"}, None),
+        ((), None),
+    ],
+)
+def test_a_key_without_alg(assumed: Collection[str], alg: str | None) -> None:
+    """It is for the one assumed algorithm that goes with its type; where there are two, it is for none."""
+    members = {name: value for name, value in key("RS256").public.public_jwk.items() if name != "alg"}
+    if alg is None:
+        with pytest.raises(UnusableKey, match="alg is missing"):
+            VerificationKey.parse(members, assumed)
+    else:
+        assert VerificationKey.parse(members, assumed).alg == alg
+
+
+def test_an_assumed_algorithm_is_not_put_in_place_of_a_named_one() -> None:
+    """A key that names an algorithm is for that and no other."""
+    members = key("RS256").public.public_jwk
+    assert VerificationKey.parse(members, {"PS256"}).alg == "RS256"
+    with pytest.raises(UnusableKey, match="alg is missing"):
+        VerificationKey.parse({**members, "alg": None}, {"RS256"})

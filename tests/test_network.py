@@ -117,6 +117,29 @@ def test_addresses(address: str, at_all: bool, on_one_machine: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("198.51.100.7", True),
+        ("2606:4700:4700::1111", True),
+        ("10.255.255.255", False),
+        ("172.31.0.1", False),
+        ("172.32.0.1", True),
+        ("192.168.1.1", False),
+        ("100.127.0.1", False),
+        ("fd00::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::10.0.0.1", False),
+        ("2002:c0a8:1::1", False),
+        ("169.254.169.254", False),
+    ],
+)
+def test_addresses_that_somebody_elses_document_may_name(address: str, public: bool) -> None:
+    """Private ranges are for URLs that an operator wrote."""
+    parsed = ipaddress.ip_address(address)
+    assert (refusal(parsed, allow_loopback=True, allow_private=False) is None) is public
+
+
+@pytest.mark.parametrize(
     ("addresses", "allowed"),
     [
         (["127.0.0.1"], True),

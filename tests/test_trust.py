@@ -66,6 +66,7 @@ def test_the_design_example() -> None:
     """Each row becomes one frozen object, the defaults merged in."""
     config = TrustConfig.parse(DESIGN)
     assert config.issuers == {
+        EDGE: IssuerTrust(issuer=EDGE, jwks_uri=f"{EDGE}/.well-known/jwks.json"),
         SETTLEMENT: IssuerTrust(
             issuer=SETTLEMENT,
             algorithms=frozenset({"RS256"}),
@@ -78,7 +79,7 @@ def test_the_design_example() -> None:
             discovery=False,
             allow_plain_http=False,
             allow_loopback_http=False,
-        )
+        ),
     }
     assert config.pairs == {
         (SETTLEMENT, WALLETS): TrustedPair(
@@ -104,11 +105,15 @@ def test_the_design_example() -> None:
             issuer=LOGIN,
             audiences=frozenset({EDGE}),
             algorithms=frozenset({"ES256", "RS256"}),
-            types=frozenset({"at+jwt"}),
+            multi_aud=False,
+            types=frozenset({"at+jwt", "jwt"}),
             leeway=30.0,
-            max_token_life=900.0,
+            max_token_life=3600.0,
             jwks_uri="https://login.example.com/.well-known/jwks.json",
+            jwks_file=None,
+            ca_file=None,
             discovery=False,
+            jwks_origins=frozenset(),
             allow_loopback_http=False,
         )
     }
@@ -155,7 +160,7 @@ def test_defaults() -> None:
 
 
 def test_issuers_are_those_that_may_call() -> None:
-    """A table alone lets nobody in: an issuer exists once an [[allow]] row names it."""
+    """A table alone lets nobody in: an issuer exists once an [[allow]] or a [[txn]] row names it."""
     table = f'version = 1\n[issuers."{EDGE}"]\nca_file = "ca.pem"\n'
     config = TrustConfig.parse(table)
     assert EDGE not in config.issuers
@@ -164,10 +169,38 @@ def test_issuers_are_those_that_may_call() -> None:
 
 
 def test_discovery_of_a_user_issuer() -> None:
-    """An identity provider's keys may be left to discovery, which this version does not use yet."""
+    """Where an identity provider's keys are may be left to its discovery document."""
     config = TrustConfig.parse(DESIGN.replace("# required", '\ndiscovery = true\nalgorithms = ["RS256"]'))
     provider = config.user_issuers[LOGIN]
     assert (provider.discovery, provider.jwks_uri, provider.algorithms) == (True, None, frozenset({"RS256"}))
+    assert provider.keys_url == "https://login.example.com/.well-known/openid-configuration"
+
+
+def test_discovery_of_a_service() -> None:
+    """So may a service's."""
+    table = f'[issuers."{SETTLEMENT}"]\ndiscovery = true\njwks_origins = ["https://keys.example.com"]\n'
+    row = f'[[allow]]\nissuer = "{SETTLEMENT}"\naudience = "{WALLETS}"\n'
+    known = TrustConfig.parse(f"version = 1\n{table}{row}").issuers[SETTLEMENT]
+    assert known.keys_url == f"{SETTLEMENT}/.well-known/openid-configuration"
+    assert (known.jwks_uri, known.jwks_origins) == (None, frozenset({"https://keys.example.com"}))
+
+
+def test_defaults_of_user_issuers() -> None:
+    """[defaults] hold for identity providers too, but for the life of tokens, which is their own affair."""
+    provider = TrustConfig.parse(
+        f'version = 1\n[defaults]\nleeway = "5s"\nalgorithms = ["PS256"]\nmax_token_life = "2m"\n'
+        f'[user_issuers."{LOGIN}"]\naudiences = ["{EDGE}"]\nmulti_aud = true\njwks_file = "login.json"\n'
+    ).user_issuers[LOGIN]
+    assert provider == UserIssuer(
+        issuer=LOGIN,
+        audiences=frozenset({EDGE}),
+        multi_aud=True,
+        leeway=5.0,
+        algorithms=frozenset({"PS256"}),
+        max_token_life=3600.0,
+        jwks_file="login.json",
+    )
+    assert provider.keys_url is None
 
 
 def test_for_audiences() -> None:
@@ -177,11 +210,16 @@ def test_for_audiences() -> None:
         'path = "/"\nmethods = ["GET"]\n'
     )
     wallets = whole.for_audiences([WALLETS, "https://alias.example.com"])
-    assert set(wallets.issuers) == {SETTLEMENT}
+    assert set(wallets.issuers) == {SETTLEMENT, EDGE}  # edge mints for it, and may not call it
     assert set(wallets.pairs) == {(SETTLEMENT, WALLETS)}
     assert [rule.audience for rule in wallets.routes] == [WALLETS]
     assert not wallets.user_issuers
     assert [rule.audience for rule in wallets.transactions] == [WALLETS]
+    assert set(wallets.key_sources) == {SETTLEMENT, EDGE}
+    carrying = TrustConfig.parse(
+        DESIGN.replace("# absent: none", f'\nmay_act_for = ["{LOGIN}"]')
+    ).for_audiences([WALLETS])
+    assert set(carrying.key_sources) == {SETTLEMENT, EDGE, LOGIN}
     edge = whole.for_audiences({EDGE})
     assert set(edge.issuers) == {WALLETS}
     assert set(edge.user_issuers) == {LOGIN}

@@ -54,13 +54,13 @@ USERS = f'[user_issuers."{LOGIN}"]'
         ),
         (
             SETTING,
-            "discovery = true",
-            f'issuers."{EDGE}".discovery: found true; not supported by this version',
+            'discovery = true\njwks_file = "keys.json"',
+            f'issuers."{EDGE}".discovery: found both discovery and jwks_file; expected only one of them',
         ),
         (
             SETTING,
             'jwks_file = "keys.json"\njwks_uri = "https://keys.example.com/"',
-            f'issuers."{EDGE}".jwks_file: found both jwks_uri and jwks_file; expected only one of them',
+            f'issuers."{EDGE}".jwks_file: found both jwks_file and jwks_uri; expected only one of them',
         ),
         (
             SETTING,
@@ -82,6 +82,11 @@ USERS = f'[user_issuers."{LOGIN}"]'
             USERS,
             f'{USERS}\ndiscovery = true\njwks_uri = "https://login.example.com/keys"',
             f'user_issuers."{LOGIN}".discovery: found both discovery and jwks_uri; expected only one',
+        ),
+        (
+            USERS,
+            f'{USERS}\njwks_file = "keys.json"\njwks_uri = "https://login.example.com/keys"',
+            f'user_issuers."{LOGIN}".jwks_file: found both jwks_file and jwks_uri; expected only one',
         ),
         (
             USERS,
@@ -167,6 +172,9 @@ def test_problems(old: str, new: str, words: str) -> None:
             'may_act_for = ["https://login.example.com"]',
             f'"https://login.example.com" is not in [user_issuers]; did you mean "{LOGIN}"?',
         ),
+        # its tokens are made for the service that users talk to, not for those behind it
+        (f'audiences = ["{WALLETS}"]', 'audiences = ["https://other.example.com"]', None),
+        (USERS, f'{USERS}\ndiscovery = true\njwks_origins = ["https://keys.example.com"]', None),
         (
             f'[user_issuers."{LOGIN}"]',
             '[user_issuers."https://id.example.com"]',
@@ -184,9 +192,14 @@ def test_problems(old: str, new: str, words: str) -> None:
             "allow[0].may_act_for (row at line 4): no [[route]] row of this audience takes a user",
         ),
         (
-            f'audiences = ["{WALLETS}"]',
-            'audiences = ["https://other.example.com"]',
-            f'allow[0].may_act_for (row at line 4): "{LOGIN}" does not list this audience',
+            USERS,
+            f'{USERS}\njwks_origins = ["https://keys.example.com"]',
+            f'user_issuers."{LOGIN}".jwks_origins: without effect: discovery is not set',
+        ),
+        (
+            USERS,
+            f'{USERS}\njwks_file = "login.jwks.json"\nca_file = "ca.pem"',
+            f'user_issuers."{LOGIN}".ca_file: without effect: the keys are not fetched over TLS',
         ),
         (
             'scopes = ["cards:write"]',

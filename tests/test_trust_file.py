@@ -73,7 +73,10 @@ def test_names_are_relative_to_the_trust_file(path: Path, monkeypatch: pytest.Mo
     elsewhere.mkdir()
     write(
         elsewhere / "real.toml",
-        text(before=f'[issuers."{EDGE}"]\njwks_file = "a.json"\nca_file = "/etc/ca.pem"\n'),
+        text(
+            before=f'[issuers."{EDGE}"]\njwks_file = "a.json"\nca_file = "/etc/ca.pem"\n'
+            f'[user_issuers."https://login.example.com/"]\naudiences = ["{EDGE}"]\nca_file = "own.pem"\n'
+        ),
     )
     path.unlink()
     path.symlink_to(elsewhere / "real.toml")
@@ -81,6 +84,8 @@ def test_names_are_relative_to_the_trust_file(path: Path, monkeypatch: pytest.Mo
     file = TrustFile("trust.toml")
     monkeypatch.chdir("/")
     edge = file.load().issuers[EDGE]
+    login = file.current.user_issuers["https://login.example.com/"]
+    assert login.ca_file == str(path.parent / "own.pem")
     assert edge.jwks_file == str(path.parent / "a.json")
     assert edge.ca_file == "/etc/ca.pem"
     assert edge.jwks_uri is None

@@ -206,7 +206,8 @@ def trust_target() -> Target:
                 raise Forgery("a wildcard is granted")
             insist(known.algorithms and known.algorithms <= ALGORITHMS, "an algorithm that is none of ours")
             insist(0 <= known.leeway <= 120 and 0 < known.max_token_life <= 3600, "beyond its bounds")
-            insist((known.jwks_uri is None) is not (known.jwks_file is None), "keys in two places, or none")
+            places = (known.jwks_uri is not None, known.jwks_file is not None, known.discovery)
+            insist(sum(places) == 1, "keys in two places, or none")
             if known.jwks_uri is not None and not known.jwks_uri.startswith("https://"):
                 insist(known.allow_plain_http or config.allow_loopback_http, "keys in plain sight")
         return f"{len(config.pairs)} pairs, {len(config.routes)} routes, {len(config.warnings)} warnings"
