@@ -172,7 +172,7 @@ def validate(
         token_id=check_token_id(claims),
         not_before=not_before,
         expires_at=expires_at,
-        scopes=_scopes(claims["scope"]) if "scope" in claims else None,
+        scopes=split_scopes(claims["scope"]) if "scope" in claims else None,
         thumbprint=thumbprint,
         user=user,
     )
@@ -245,7 +245,12 @@ def check_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> tup
     return not_before - leeway, expires_at
 
 
-def _scopes(scope: Any) -> frozenset[str]:
+def split_scopes(scope: Any) -> frozenset[str]:
+    """The scopes of a `scope` claim.
+
+    Raises:
+        TokenRejected: `BAD_SCOPE`, not as RFC 6749 section 3.3 writes it.
+    """
     if not isinstance(scope, str):
         raise TokenRejected(Reason.BAD_SCOPE, "scope must be one space-delimited string")
     return _split(scope)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .errors import JWKSInvalid
 from .strict_json import NotStrictJSON, decode_object
-from .trust import Accepted
+from .trust_issuers import Accepted
 from .trust_values import Unfit, is_plain_http
 from .trust_values import jwks_uri as check_url
 

@@ -91,6 +91,9 @@ class Reason(str, Enum):
     USER_REQUIRED = "user_required"
     USER_NOT_ACCEPTED = "user_not_accepted"
     USER_UNPROVEN = "user_unproven"
+    USER_MISMATCH = "user_mismatch"
+    BAD_USER_TOKEN = "bad_user_token"  # noqa: S105
+    BAD_TXN_TOKEN = "bad_txn_token"  # noqa: S105
     POLICY_DENIED = "policy_denied"
     POLICY_UNAVAILABLE = "policy_unavailable"
 

@@ -220,10 +220,9 @@ class Inbound:
         rule = self.check_route(facts, principal)
         check_bound(rule, principal)
         if rule is not None and rule.user in PROVED:
-            user = yield from evidence.verify(
-                self._verifier, rule.user, fields=fields, principal=principal, now=now
+            principal = yield from evidence.verify(
+                self._verifier, rule, fields=fields, principal=principal, now=now
             )
-            principal = msgspec.structs.replace(principal, user=user)
         if self._policy is not None and not facts.public:
             yield from _obey(self._policy, facts, principal, now)
         # last, so that nothing is used up by a request that is refused anyway

@@ -19,7 +19,8 @@ from .jwks_shared import MAX_DELAY, SharedJWKS, Turn
 from .resolver import KeyResolver, Why
 from .shared_sets import SharedSet
 from .threads import far_from_threading
-from .trust import Accepted, TrustConfig
+from .trust import TrustConfig
+from .trust_issuers import Accepted
 
 log = logging.getLogger("s2s_mesh.jwks")
 _WORKERS = 16

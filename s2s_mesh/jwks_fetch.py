@@ -20,7 +20,7 @@ from . import discovery
 from .errors import JWKSInvalid
 from .jwks import MAX_BODY, JWKSet
 from .network import CheckedBackend
-from .trust import Accepted
+from .trust_issuers import Accepted
 
 TOTAL_SECONDS = 5.0
 _STEP_SECONDS = 2.0

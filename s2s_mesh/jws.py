@@ -40,7 +40,8 @@ class Header(NamedTuple):
     Attributes:
         alg: as written, case-sensitive.
         kid: characters and length checked, content foreign; "" in kinds of token that have none.
-        typ: as a media type: lower case, without `application/` (RFC 7515 section 4.1.9).
+        typ: as a media type: lower case, without `application/` (RFC 7515 section 4.1.9); "" where it may be
+            left out and is.
     """
 
     alg: str
@@ -90,12 +91,13 @@ def b64url_decode(segment: bytes) -> bytes:
         raise ValueError("not canonical base64url") from None
 
 
-def decode(token: bytes, with_kid: bool = True) -> DecodedJWS:
+def decode(token: bytes, with_kid: bool = True, typ_required: bool = True) -> DecodedJWS:
     """Take a compact JWS apart, strictly.
 
     Args:
         token: all of it.
         with_kid: whether this kind of token names its key in `kid`; where not, it must have none.
+        typ_required: False for tokens of identity providers, many of which leave `typ` out.
 
     Raises:
         TokenRejected: naming the first thing that is wrong with its form.
@@ -106,7 +108,7 @@ def decode(token: bytes, with_kid: bool = True) -> DecodedJWS:
     header_part, _, payload_part = signing_input.partition(b".")
     if not (header_part and payload_part and signature_part) or b"." in payload_part:
         raise TokenRejected(Reason.NOT_A_COMPACT_JWS, "expected three non-empty parts between two dots")
-    header = parse_header(header_part, with_kid)
+    header = parse_header(header_part, with_kid, typ_required)
     try:
         payload = b64url_decode(payload_part)
         signature = b64url_decode(signature_part)
@@ -120,7 +122,7 @@ def decode(token: bytes, with_kid: bool = True) -> DecodedJWS:
 
 
 @functools.lru_cache(maxsize=1024)
-def parse_header(segment: bytes, with_kid: bool = True) -> Header:
+def parse_header(segment: bytes, with_kid: bool = True, typ_required: bool = True) -> Header:
     """Parse a header segment; a caller sends the same one with every token, so the last 1024 are kept.
 
     Raises:
@@ -139,7 +141,8 @@ def parse_header(segment: bytes, with_kid: bool = True) -> Header:
     if not members.keys() <= (_HEADER_MEMBERS if with_kid else _HEADER_MEMBERS_WITHOUT_KID):
         allowed = "alg, kid and typ" if with_kid else "alg and typ"
         raise TokenRejected(Reason.HEADER_MEMBER, f"only {allowed} are allowed")
-    alg, kid, typ = members.get("alg"), members.get("kid", None if with_kid else ""), members.get("typ")
+    alg, kid = members.get("alg"), members.get("kid", None if with_kid else "")
+    typ = members.get("typ", None if typ_required else "")
     if not isinstance(alg, str):
         raise TokenRejected(Reason.BAD_ALGORITHM, "alg is missing or not a string")
     if not isinstance(kid, str) or (with_kid and not _KID.fullmatch(kid)):

@@ -8,7 +8,7 @@ from . import wit
 from .jitter import between
 from .keyring import KeyRing
 from .keys import SigningKey
-from .signer import Signer
+from .signer import Signer, TokenKind
 
 ALGORITHM = "ES256"  # what every WIMSE implementation has (workload-creds section 5.1)
 # renewed somewhere in this share of the WIT's life, so that processes do not renew at once
@@ -68,7 +68,7 @@ class Prover:
         if held is None or held.kid != kid or not held.since <= now < held.renew_at:
             key = SigningKey.generate(ALGORITHM)
             claims = wit.build(issuer=self._signer.issuer, key=key.public, now=now)
-            token, kid = self._signer.mint_identity(ring, claims, now)
+            token, kid = self._signer.sign(ring, TokenKind.IDENTITY, claims, now)
             renew_at = now + between(_RENEW_FROM, _RENEW_TO) * wit.LIFE
             held = self._held = HeldProof(key, token, kid=kid, since=now, renew_at=renew_at)
         return held

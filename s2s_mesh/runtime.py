@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -331,6 +331,17 @@ class Runtime:
             user_token=None if user is None or user.user_token is None else user.user_token.encode(),
         )
         return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), jkt)
+
+    def transaction_token(self, make_claims: Callable[[float], Mapping[str, Any]]) -> str:
+        """A transaction token with claims that are made at the instant of signing; may wait for the ring.
+
+        Raises:
+            KeyStoreError: there is no key to sign with.
+        """
+        ring = self.load_ring()
+        with self._mint_lock, self._explained():
+            now = self._clock()
+            return self.signer.sign(ring, TokenKind.TRANSACTION, make_claims(now), now)[0]
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import settings as settings_
-from . import users
+from . import user_door, users
 from .asgi import MeshMiddleware, answer_document
 from .claims import check_scopes
 from .context import inbound_user
@@ -190,8 +190,11 @@ class Service(ServiceLife):
             allow_plain_http=allow_plain_http,
         )
 
-    # defined where it belongs; here it is a method
+    # defined where they belong; here they are methods
     transport = mesh_transport
+    verify_user = user_door.verify_user
+    verify_user_async = user_door.verify_user_async
+    transaction = user_door.transaction
 
     # -- verifying -------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class TokenKind(str, Enum):
 
     SERVICE = "at+jwt"
     IDENTITY = "wit+jwt"
+    TRANSACTION = "txntoken+jwt"
 
     # Enum hashes in Python, which is half the price of handing a kept token out
     __hash__ = str.__hash__
@@ -148,14 +149,14 @@ class Signer:
             )
         return token
 
-    def mint_identity(self, ring: KeyRing, claims: Mapping[str, Any], now: float) -> tuple[str, str]:
-        """A Workload Identity Token of these claims (`wit.build`), and the kid of the key that signed it.
+    def sign(self, ring: KeyRing, kind: TokenKind, claims: Mapping[str, Any], now: float) -> tuple[str, str]:
+        """A token of these claims (`wit.build`, `txn_token.build`), and the kid of the key that signed it.
 
         Raises:
             KeyStoreError: as `mint`.
         """
         key = self._refresh_signing(ring, now).key
-        return key.sign_compact(self._header(TokenKind.IDENTITY, key), claims), key.kid
+        return key.sign_compact(self._header(kind, key), claims), key.kid
 
     def signing_kid(self, ring: KeyRing, now: float) -> str:
         """The key that signs now.

@@ -6,20 +6,19 @@ one mistake, and says all mistakes at once. Reading and watching the file: `trus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from .identity import ServiceId
 from .trust_checks import check_form, granted_scopes
-from .trust_format import DefaultsTable, IssuerTable, TrustForm, UserIssuerTable, json_schema
+from .trust_format import DefaultsTable, IssuerTable, TrustForm, json_schema
+from .trust_issuers import Accepted, IssuerTrust, UserIssuer, issuer_trust, user_issuer
 from .trust_legacy import LegacyRule
 from .trust_reader import read_form
 from .trust_report import Report, TrustFileError
-from .trust_values import seconds, short_type
 
 __all__ = [
     "IssuerTrust",
@@ -32,70 +31,6 @@ __all__ = [
     "UserIssuer",
     "json_schema",
 ]
-
-_DISCOVERY = "/.well-known/openid-configuration"
-_CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "algorithms": ("algorithms", frozenset),
-    "typ": ("types", lambda types: frozenset(map(short_type, types))),
-    "leeway": ("leeway", seconds),
-    "max_token_life": ("max_token_life", seconds),
-}
-
-
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is accepted from an issuer, the defaults merged in.
-
-    Attributes:
-        algorithms: what its tokens may be signed with.
-        types: what their `typ` may be, lower-case, without `application/`.
-        leeway: seconds by which clocks may differ.
-        max_token_life: seconds, the longest `exp - iat`.
-        jwks_uri: where its keys are fetched, or None if they come from elsewhere.
-        jwks_file: a local file with its keys, or None. As written in the file; `TrustFile` makes it absolute.
-        discovery: whether the issuer's own discovery document says where its keys are.
-        jwks_origins: origins that this document may name beside the issuer's own.
-        ca_file: certificate authorities for its TLS, or None for the system's; a path like `jwks_file`.
-        allow_loopback_http: whether loopback may be fetched from; from [defaults].
-    """
-
-    issuer: str
-    algorithms: frozenset[str] = frozenset({"ES256", "RS256"})
-    types: frozenset[str] = frozenset({"at+jwt"})
-    leeway: float = 30.0
-    max_token_life: float = 900.0
-    jwks_uri: str | None = None
-    jwks_file: str | None = None
-    discovery: bool = False
-    jwks_origins: frozenset[str] = frozenset()
-    ca_file: str | None = None
-    allow_loopback_http: bool = False
-
-    @property
-    def keys_url(self) -> str | None:
-        """Where asking for its keys begins: `jwks_uri`, or its discovery document; None for a local file.
-
-        A slash at the end of the issuer is left out there (OpenID Connect Discovery section 4.1).
-        """
-        if self.discovery:
-            return self.issuer.removesuffix("/") + _DISCOVERY
-        return self.jwks_uri
-
-    @property
-    def assumed_algorithms(self) -> frozenset[str]:
-        """What a key that names no `alg` may be for; a service's key always names it."""
-        return frozenset()
-
-
-class IssuerTrust(Accepted, frozen=True, kw_only=True):
-    """One calling service. Its keys come from one of `jwks_uri`, `jwks_file` and `discovery`.
-
-    Attributes:
-        issuer: compared byte by byte with `iss`.
-        allow_plain_http: whether `jwks_uri` may be http off this machine.
-    """
-
-    issuer: ServiceId
-    allow_plain_http: bool = False
 
 
 class TrustedPair(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,27 +70,6 @@ class RouteRule(msgspec.Struct, frozen=True, kw_only=True):
     user: str = "none"
     proof: str = "bearer"
     replay: str = "allow"
-
-
-class UserIssuer(Accepted, frozen=True, kw_only=True):
-    """An identity provider: whose users' tokens are evidence of a user. Its keys as an `IssuerTrust`'s.
-
-    Attributes:
-        issuer: exact bytes, may end in a slash.
-        audiences: the services whose tokens are accepted: one of them must stand in `aud`.
-        multi_aud: whether `aud` may name others as well.
-        types: "jwt" includes tokens without `typ`, which many providers send.
-    """
-
-    audiences: frozenset[ServiceId]
-    multi_aud: bool = False
-    types: frozenset[str] = frozenset({"at+jwt", "jwt"})
-    max_token_life: float = 3600.0
-
-    @property
-    def assumed_algorithms(self) -> frozenset[str]:
-        """The accepted ones: some providers leave `alg` out of their key sets."""
-        return self.algorithms
 
 
 class TransactionRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,10 +203,10 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         for row in form.txn
     ]
     issuers: dict[str, IssuerTrust] = {
-        issuer: _issuer_trust(issuer, form.issuers.get(issuer, IssuerTable()), defaults)
+        issuer: issuer_trust(issuer, form.issuers.get(issuer, IssuerTable()), defaults)
         for issuer in [*(pair.issuer for pair in pairs), *(rule.issuer for rule in transactions)]
     }
-    user_issuers = {name: _user_issuer(name, table, defaults) for name, table in form.user_issuers.items()}
+    user_issuers = {name: user_issuer(name, table, defaults) for name, table in form.user_issuers.items()}
     return TrustConfig(
         issuers=MappingProxyType(issuers),
         pairs=MappingProxyType({(pair.issuer, pair.audience): pair for pair in pairs}),
@@ -313,47 +227,3 @@ def _services(form: TrustForm) -> frozenset[str]:
     for txn in form.txn:
         ids |= {txn.issuer, txn.audience}
     return frozenset(ids.union(route.audience for route in form.route))
-
-
-def _issuer_trust(issuer: ServiceId, table: IssuerTable, defaults: DefaultsTable) -> IssuerTrust:
-    return IssuerTrust(
-        issuer=issuer,
-        allow_plain_http=table.allow_plain_http,
-        **_keys(issuer, table),
-        **_accepted(defaults, table),
-        allow_loopback_http=defaults.allow_loopback_http,
-    )
-
-
-def _user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) -> UserIssuer:
-    # [defaults] says how long tokens of services live, which is no business of an identity provider
-    general = msgspec.structs.replace(defaults, max_token_life=UNSET)
-    return UserIssuer(
-        issuer=issuer,
-        audiences=frozenset(map(ServiceId, table.audiences)),
-        multi_aud=table.multi_aud,
-        **_keys(issuer, table),
-        **_accepted(general, table),
-        allow_loopback_http=defaults.allow_loopback_http,
-    )
-
-
-def _keys(issuer: str, table: IssuerTable | UserIssuerTable) -> dict[str, Any]:
-    """Where its keys are; at the usual place, if the table says nothing."""
-    members = {name: getattr(table, name) for name in ("jwks_uri", "jwks_file", "ca_file")}
-    said = {name: value for name, value in members.items() if value is not UNSET}
-    if not table.discovery and said.keys() <= {"ca_file"}:
-        said["jwks_uri"] = f"{issuer.rstrip('/')}/.well-known/jwks.json"
-    origins = () if table.jwks_origins is UNSET else table.jwks_origins
-    return {**said, "discovery": table.discovery, "jwks_origins": frozenset(origins)}
-
-
-def _accepted(*tables: DefaultsTable | IssuerTable | UserIssuerTable) -> dict[str, Any]:
-    """Lay each table over the one before it; the structs know the rest."""
-    accepted: dict[str, Any] = {}
-    for table in tables:
-        for member, (attribute, convert) in _CONVERTED.items():
-            value = getattr(table, member, UNSET)
-            if value is not UNSET:
-                accepted[attribute] = convert(value)
-    return accepted

@@ -90,10 +90,19 @@ def claims_of(user: EndUser, issuer: str) -> dict[str, Any]:
     act: dict[str, Any] = {}
     for actor in reversed(actors):
         act = {"iss": actor.issuer, "sub": actor.subject, **({"act": act} if act else {})}
+    claims = {**identity_claims(user), "act": act}
+    if user.user_token is not None:
+        claims["oth"] = {USER_TOKEN_FIELD: token_hash(user.user_token.encode())}
+    if user.txn_token is not None:
+        claims["tth"] = token_hash(user.txn_token.encode())
+    return claims
+
+
+def identity_claims(user: EndUser) -> dict[str, Any]:
+    """Who the user is, and how and for what it logged in."""
     claims: dict[str, Any] = {
         "sub": user.subject,
         "sub_id": {"format": "iss_sub", "iss": user.issuer, "sub": user.subject},
-        "act": act,
     }
     for name in ("auth_time", "acr", "txn"):
         value = getattr(user, name)
@@ -101,10 +110,6 @@ def claims_of(user: EndUser, issuer: str) -> dict[str, Any]:
             claims[name] = value
     if user.amr:
         claims["amr"] = list(user.amr)
-    if user.user_token is not None:
-        claims["oth"] = {USER_TOKEN_FIELD: token_hash(user.user_token.encode())}
-    if user.txn_token is not None:
-        claims["tth"] = token_hash(user.txn_token.encode())
     return claims
 
 
@@ -125,27 +130,56 @@ def read(claims: Mapping[str, Any], issuer: str, services: Collection[str], expi
     actors = _actors(claims.get("act"))
     if actors[0] != Actor(issuer, issuer):
         raise _bad("act does not name the issuer of the token, which is who acts")
-    subject, sub_id = claims.get("sub"), claims.get("sub_id")
-    if not isinstance(subject, str):
-        raise _bad("sub is not a text")
+    return identity(
+        claims,
+        issuer=user_issuer(claims),
+        services=services,
+        expires_at=expires_at,
+        carried_by=str(issuer),
+        unverified_history=tuple(actors[1:]),
+    )
+
+
+def user_issuer(claims: Mapping[str, Any]) -> Any:
+    """Whose user `sub` is, as `sub_id` says.
+
+    Raises:
+        TokenRejected: `BAD_USER`.
+    """
+    sub_id = claims.get("sub_id")
     if not isinstance(sub_id, dict) or sub_id.keys() != _SUB_ID_MEMBERS or sub_id["format"] != "iss_sub":
         raise _bad("sub_id is not of format iss_sub (RFC 9493 section 3.2.4)")
-    if sub_id["sub"] != subject:
+    if sub_id["sub"] != claims.get("sub"):
         raise _bad("sub_id names another subject than sub")
+    return sub_id["iss"]
+
+
+def identity(claims: Mapping[str, Any], *, issuer: Any, services: Collection[str], **known: Any) -> EndUser:
+    """The user that `sub`, `auth_time`, `acr`, `amr` and `txn` describe.
+
+    Args:
+        claims: as decoded.
+        issuer: the identity provider.
+        services: ids of services, which no user may have.
+        known: the other attributes of `EndUser`.
+
+    Raises:
+        TokenRejected: `BAD_USER`.
+    """
+    subject, amr = claims.get("sub"), claims.get("amr", [])
+    if not isinstance(subject, str):
+        raise _bad("sub is not a text")
     if subject in services:
         raise _bad("sub is the id of a service, which is never a user")
-    amr = claims.get("amr", [])
     try:
         return EndUser(
-            issuer=sub_id["iss"],
+            issuer=issuer,
             subject=subject,
-            expires_at=expires_at,
             auth_time=claims.get("auth_time"),
             acr=claims.get("acr"),
             amr=tuple(amr) if isinstance(amr, list) else amr,
             txn=claims.get("txn"),
-            carried_by=str(issuer),
-            unverified_history=tuple(actors[1:]),
+            **known,
         )
     except ConfigError as error:
         raise _bad(str(error)) from None

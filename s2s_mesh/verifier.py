@@ -20,6 +20,7 @@ from .identity import Principal, freeze
 from .keys import VerificationKey
 from .resolver import KeyResolver
 from .trust import IssuerTrust, TrustConfig, TrustedPair
+from .trust_issuers import Accepted
 from .verified_cache import Digest, VerifiedCache, digest_of
 
 VerifyFlow = Generator[Effect, Answer, Principal]
@@ -120,7 +121,7 @@ class Verifier:
         try:
             claims, pair = self._check(decoded, known, trust, now, with_proof=with_proof)
             user_sub = None if claims.user is None else claims.user.subject
-            key, deny = yield from self._authenticate(decoded, known.issuer, claims.token_id, now, user_sub)
+            key, deny = yield from self.authenticate(decoded, known.issuer, claims.token_id, now, user_sub)
         except TokenRejected as rejected:
             rejected.claimed_issuer = known.issuer
             raise
@@ -175,9 +176,9 @@ class Verifier:
             return entry.proof_key
         trust, known = self.trust, self.rules(issuer)
         decoded = jws.decode(token)
-        _check_header(decoded.header, known, {wit.TYPE})
+        check_header(decoded.header, known, {wit.TYPE})
         claims = wit.validate(decoded.claims, known, now)
-        key, deny = yield from self._authenticate(decoded, issuer, claims.token_id, now)
+        key, deny = yield from self.authenticate(decoded, issuer, claims.token_id, now)
         until = claims.expires_at + known.leeway
         self._wits.put(
             digest, _VerifiedWit(issuer, key, trust, deny, claims.not_before, until, claims.proof_key)
@@ -193,7 +194,7 @@ class Verifier:
         *,
         with_proof: bool,
     ) -> tuple[Claims, TrustedPair]:
-        _check_header(decoded.header, known, known.types)
+        check_header(decoded.header, known, known.types)
         services = trust.services | self.audiences if "act" in decoded.claims else ()
         claims = validate(
             decoded.claims, known, self.audiences, now, with_proof=with_proof, services=services
@@ -207,10 +208,16 @@ class Verifier:
             )
         return claims, pair
 
-    def _authenticate(
+    def authenticate(
         self, decoded: jws.DecodedJWS, issuer: str, jti: str, now: float, user_sub: str | None = None
     ) -> Generator[Effect, Answer, tuple[VerificationKey, DenyList]]:
-        """Key, signature, deny list: after this, and not before, the claims are the issuer's."""
+        """Key, signature, deny list: after this, and not before, the claims are the issuer's.
+
+        A flow, as `verify` is one; used for every kind of token. Algorithm and claims were checked before.
+
+        Raises:
+            TokenRejected, Unavailable: as `verify`.
+        """
         kid = decoded.header.kid
         key = self._resolver.key(issuer, kid, now) or (yield from self._fetch_key(issuer, kid))
         if key.alg != decoded.header.alg:
@@ -258,7 +265,12 @@ class Verifier:
         )
 
 
-def _check_header(header: jws.Header, known: IssuerTrust, types: Collection[str]) -> None:
+def check_header(header: jws.Header, known: Accepted, types: Collection[str]) -> None:
+    """Check algorithm and type.
+
+    Raises:
+        TokenRejected: `BAD_ALGORITHM` or `BAD_TYPE`.
+    """
     if header.alg not in known.algorithms:
         raise TokenRejected(Reason.BAD_ALGORITHM, f"expected one of {', '.join(sorted(known.algorithms))}")
     if header.typ not in types:

@@ -12,7 +12,8 @@ from s2s_mesh.discovery import jwks_uri
 from s2s_mesh.errors import JWKSInvalid
 from s2s_mesh.jwks import MAX_BODY
 from s2s_mesh.jwks_fetch import Fetched, FetchFailed, fetch
-from s2s_mesh.trust import Accepted, TrustConfig
+from s2s_mesh.trust import TrustConfig
+from s2s_mesh.trust_issuers import Accepted
 
 from .hostile import rows
 from .identity_provider import DISCOVERY, KEYS, IdentityProvider, idp_key
