@@ -2,8 +2,8 @@
 
 A service that carries users says in its own token who the user is. Here it is proved: by the user's own
 token, verified again at the keys of its identity provider, or by a transaction token of the service that did
-so once. Each must be bound to the service token (`oth`, `tth`), and name the same user (standards (c), modes B and C).
-Evidence is verified for each request: it is never remembered as good, and on routes that do not ask for it
+so once. Each must be bound to the service token (`oth`, `tth`) and name the same user (standards (c), modes B
+and C). Evidence is verified for each request and never remembered as good; on routes that do not ask for it
 nobody looks at it. It authenticates nobody: the caller is known before (U7).
 """
 
