@@ -24,7 +24,6 @@ from .users import USER_TOKEN_FIELD
 from .verifier import Verifier, check_header
 
 TXN_TOKEN_FIELD = "txn-token"  # noqa: S105
-MODES = frozenset({"proven", "txn"})  # what routes want of a user that needs evidence beside the token
 _Fields = Sequence[tuple[bytes, bytes]]
 _Flow = Generator[Effect, Answer, Principal]
 
@@ -36,7 +35,7 @@ def verify(
 
     Args:
         verifier: knows keys and the trust file.
-        rule: of the route; its `user` is one of `MODES`.
+        rule: of the route; its `user` is "proven" or "txn".
         fields: every field line for which `proof.is_field` holds: lower-case name, value; foreign.
         principal: the caller, verified, with the user that it asserts.
         now: Unix seconds.

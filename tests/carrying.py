@@ -81,19 +81,18 @@ class CarryingReceiver(Receiver):
     def __init__(self, folder: Path, *, trust: str = "", **options: Any) -> None:
         for name, signer in (("login", idp_key()), ("other", idp_key("other"))):
             (folder / f"{name}.jwks.json").write_bytes(JWKSet([signer.public]).to_bytes())
-        super().__init__(folder, edge_keys=[key()], ledger_keys=[key(name="ledger")], trust=trust, **options)
+        super().__init__(
+            folder,
+            edge_keys=[key()],
+            ledger_keys=[key(name="ledger")],
+            may_act_for=[LOGIN, OTHER_LOGIN],
+            trust=TRUST + trust,
+            **options,
+        )
         self.app = Starlette(
             routes=[Route(path, who, methods=["GET"]) for path in (PROVEN, TXN, "/asserted", "/none")],
             middleware=[self.service.middleware],
         )
-
-    def write_trust(self, more: str = "") -> None:
-        """Write the trust file anew, with the routes above."""
-        super().write_trust(TRUST + more)
-        path = self.folder / "trust.toml"
-        scopes = 'scopes = ["cards:read", "cards:write"]\n'
-        carried = f'may_act_for = ["{LOGIN}", "{OTHER_LOGIN}"]\n'
-        path.write_text(path.read_text().replace(scopes, scopes + carried, 1))
 
     def get(self, path: str, lines: Sequence[tuple[bytes, bytes]]) -> tuple[int, str | None]:
         """Status and reason of one request."""

@@ -309,17 +309,16 @@ def test_evidence_is_verified_again_each_time(tmp_path: Any) -> None:
     """What held a moment ago is refused once the provider's key, the row or the user is gone."""
     with frozen() as clock:
         receiver = CarryingReceiver(tmp_path, key_store=None)
-        access = {"exp": NOW + 600}
         try:
-            assert receiver.get(PROVEN, proven(**access)) == (200, None)
-            assert receiver.get(TXN, in_transaction(**access)) == (200, None)
+            assert receiver.get(PROVEN, proven(exp=NOW + 600)) == (200, None)
+            assert receiver.get(TXN, in_transaction(exp=NOW + 600)) == (200, None)
             running = receiver.service.running()
             running.verifier.deny = DenyList([DenyRule(id="r1", why="stolen", added_at=NOW, jti="login-1")])
-            assert receiver.get(PROVEN, proven(**access)) == (403, R.DENIED.value)
+            assert receiver.get(PROVEN, proven(exp=NOW + 600)) == (403, R.DENIED.value)
             running.verifier.deny = DenyList([DenyRule(id="r1", why="stopped", added_at=NOW, jti="txn-1")])
-            assert receiver.get(TXN, in_transaction(**access)) == (403, R.DENIED.value)
+            assert receiver.get(TXN, in_transaction(exp=NOW + 600)) == (403, R.DENIED.value)
             running.verifier.deny = DenyList([DenyRule(id="r1", why="gone", added_at=NOW, user_sub=ALICE)])
-            assert receiver.get(PROVEN, proven(**access)) == (401, R.DENIED.value)
+            assert receiver.get(PROVEN, proven(exp=NOW + 600)) == (401, R.DENIED.value)
             running.verifier.deny = DenyList()
             (tmp_path / "login.jwks.json").write_text('{"keys": []}')
             text = (tmp_path / "trust.toml").read_text()
@@ -329,9 +328,9 @@ def test_evidence_is_verified_again_each_time(tmp_path: Any) -> None:
             clock.tick(500)
             running.reload_trust()
             running.client.refresh_due()
-            fresh = {"iat": NOW + 500, "exp": NOW + 600}
-            assert receiver.get(PROVEN, proven(**fresh)) == (403, R.BAD_USER_TOKEN.value)
-            assert receiver.get(TXN, in_transaction(txn_token(iat=NOW + 400, exp=NOW + 700), **fresh)) == (
+            late = txn_token(iat=NOW + 400, exp=NOW + 700)
+            assert receiver.get(PROVEN, proven(iat=NOW + 500, exp=NOW + 600)) == (403, R.BAD_USER_TOKEN.value)
+            assert receiver.get(TXN, in_transaction(late, iat=NOW + 500, exp=NOW + 600)) == (
                 403,
                 R.BAD_TXN_TOKEN.value,
             )

@@ -74,6 +74,9 @@ NOT_OF_TOKENS = {
     Reason.BAD_WIT,
     Reason.BAD_WPT,
     Reason.USER_UNPROVEN,
+    Reason.USER_MISMATCH,
+    Reason.BAD_USER_TOKEN,
+    Reason.BAD_TXN_TOKEN,
     Reason.POLICY_DENIED,
     Reason.POLICY_UNAVAILABLE,
 }

@@ -10,6 +10,7 @@ from . import (  # noqa: F401 - importing a table counts its rows
     hostile,
     test_claims,
     test_denied,
+    test_evidence,
     test_hostile_jwks,
     test_inbound,
     test_jws,
@@ -19,6 +20,8 @@ from . import (  # noqa: F401 - importing a table counts its rows
     test_policy_at_the_door,
     test_proof,
     test_rego,
+    test_txn_token,
+    test_user_token,
     test_users,
 )
 
