@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from s2s_mesh import evidence
 from s2s_mesh.deny_list import DenyList, DenyRule
 from s2s_mesh.errors import Forbidden, Reason
 from s2s_mesh.jws import token_hash
@@ -369,3 +370,13 @@ def test_verify_with_a_request_line_has_no_fields(wallets: CarryingReceiver) -> 
     with pytest.raises(Forbidden) as refusal:
         wallets.service.verify(token, request=("GET", PROVEN))
     assert refusal.value.reason is Reason.USER_UNPROVEN
+
+
+def test_no_evidence_makes_a_user_whom_nobody_carries(wallets: CarryingReceiver) -> None:
+    """Evidence confirms the word of a caller, and never stands in for it."""
+    running = wallets.service.running()
+    rule = next(rule for rule in running.verifier.trust.routes if rule.user == "proven")
+    caller = wallets.service.verify(good())
+    with pytest.raises(Forbidden) as refusal:
+        next(evidence.verify(running.verifier, rule, fields=proven()[1:], principal=caller, now=float(NOW)))
+    assert refusal.value.reason is Reason.USER_REQUIRED
