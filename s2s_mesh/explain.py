@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from . import jws
+from . import evidence, jws
 from .effects import Answer, Effect
 from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
 from .inbound import Inbound, RequestFacts
-from .route_rules import check_bound
+from .route_rules import PROVED, check_bound
 from .strict_json import encode
 from .trust import TrustConfig
 from .verifier import Verifier
@@ -54,8 +54,13 @@ _CHECKS: Sequence[tuple[str, Collection[Reason], Sequence[str]]] = (
     ("route", {Reason.BAD_PATH, Reason.NO_ROUTE_RULE}, ()),
     ("route's scopes", {Reason.MISSING_SCOPE}, ()),
     ("route's user", {Reason.USER_REQUIRED, Reason.USER_NOT_ACCEPTED}, ("sub_id",)),
+    (
+        "user's evidence",
+        {Reason.USER_UNPROVEN, Reason.USER_MISMATCH, Reason.BAD_USER_TOKEN, Reason.BAD_TXN_TOKEN},
+        ("oth", "tth"),
+    ),
 )
-_OF_THE_ROUTE = {"route", "route's scopes", "route's user"}
+_OF_THE_ROUTE = {"route", "route's scopes", "route's user", "user's evidence"}
 _WITHOUT_TOKEN = ("issuer", "grant", "route", "route's scopes", "route's user")
 _ADVICE: Mapping[Reason, str] = {
     Reason.TOKEN_TOO_LARGE: "the caller must send a smaller token; s2s_mesh never makes one this large",
@@ -85,6 +90,10 @@ _ADVICE: Mapping[Reason, str] = {
     Reason.JWKS_UNAVAILABLE: "make the issuer's JWKS reachable from here; nothing is wrong with the token",
     Reason.KEY_MISMATCH: "the token's maker must sign with the algorithm that its JWKS names for the key",
     Reason.BAD_SIGNATURE: "the token was changed on its way, or somebody else signed it",
+    Reason.USER_UNPROVEN: "the caller must send with service.transport(AUDIENCE, on_behalf_of=USER)",
+    Reason.USER_MISMATCH: "the caller must carry the user whose evidence it sends, in the same transaction",
+    Reason.BAD_USER_TOKEN: "the detail says why; fit the [user_issuers] table, or have the user log in again",
+    Reason.BAD_TXN_TOKEN: "the detail says why; fit the [[txn]] rows, or begin a new transaction",
     Reason.BAD_PATH: "the caller must send a plain path: no empty, dot or encoded-slash segments",
 }
 
@@ -148,7 +157,7 @@ def explain_token(
         whole: the trust file with every service's rows, for advice.
         token: what was sent after `Bearer`.
         now: Unix seconds.
-        request: method and path, or None to leave the route out.
+        request: method, path and, in `headers`, the user's evidence; or None to leave the route out.
     """
     case = _Case(verifier, whole, _found(token), now, request, [name for name, _, _ in _CHECKS])
     principal = None
@@ -157,6 +166,10 @@ def explain_token(
         if request is not None:
             rule = inbound.check_route(request, principal)
             check_bound(rule, principal)
+            if rule is not None and rule.user in PROVED:
+                principal = yield from evidence.verify(
+                    verifier, rule, fields=request.headers, principal=principal, now=now
+                )
     except (TokenRejected, Forbidden) as refused:
         scopes = frozenset[str]() if principal is None else principal.scopes
         return case.refused(refused.reason, refused.detail, scopes)
@@ -280,7 +293,7 @@ class _Case:
         if check == "times":
             return f"now {self._now:.0f}, leeway {known.leeway:g} s, life {known.max_token_life:g} s at most"
         if check == "key":
-            return f"published at {known.jwks_uri or known.jwks_file}"
+            return f"published at {known.keys_url or known.jwks_file}"
         if check == "grant" and pair is not None:
             return f"scopes {' '.join(sorted(pair.scopes)) or 'none'}"
         if check == "user's grant" and pair is not None:

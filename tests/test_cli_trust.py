@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from s2s_mesh.jwks import JWKSet
+from s2s_mesh.jws import token_hash
 
+from .carrying import LOGIN, carrying
 from .command_line import ROOT, Terminal, make_terminal
+from .identity_provider import idp_key, user_token
 from .tokens import EDGE, NOW, WALLETS, frozen, good, key
 
 BAD = """\
@@ -118,6 +121,18 @@ scopes = ["cards:read"]
 """
 
 
+PROVEN = f"""may_act_for = ["{LOGIN}"]
+[[route]]
+audience = "{WALLETS}"
+path = "/card"
+methods = ["GET"]
+user = "proven"
+[user_issuers."{LOGIN}"]
+audiences = ["{EDGE}"]
+jwks_file = "login.jwks.json"
+"""
+
+
 @pytest.fixture
 def receiver(terminal: Terminal) -> Terminal:
     """A shell beside a trust file that lets edge call wallets, with edge's keys in a file."""
@@ -134,7 +149,7 @@ def test_explain_an_admitted_call(receiver: Terminal) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[-1] == ADMITTED
-    assert [line.split()[0] for line in lines[1:-2]] == ["✓"] * 19
+    assert [line.split()[0] for line in lines[1:-2]] == ["✓"] * 20
     assert f"now {NOW}, leeway 30 s, life 900 s at most" in result.stdout
 
 
@@ -151,6 +166,29 @@ def test_explain_a_refused_call(receiver: Terminal) -> None:
     assert advice.startswith("to change: the caller must mint a new token")
     assert (as_json["admitted"], as_json["reason"]) == (False, "expired")
     assert [step["verdict"] for step in as_json["steps"]].count("failed") == 1
+
+
+def test_explain_the_evidence_of_a_user(receiver: Terminal) -> None:
+    """A user's token or a transaction token is looked at with the receiver's own checks, on its route."""
+    folder = receiver.trust(EXPLAINED.replace("[[route]]", PROVEN + "[[route]]")).parent
+    (folder / "login.jwks.json").write_bytes(JWKSet([idp_key().public]).to_bytes())
+    evidence = folder / "user.jwt"
+    evidence.write_bytes(user_token(LOGIN) + b"\n")
+    bound = carrying(oth={"s2s-user-token": token_hash(user_token(LOGIN))}).decode()
+    command = ("trust", "explain", bound, "--path", "/card")
+    with frozen():
+        missing = receiver.call(*command)
+        good_one = receiver.call(*command, "--user-token", str(evidence))
+        wrong_kind = receiver.call(*command, "--txn-token", str(evidence))
+        evidence.write_bytes(user_token(LOGIN, sub="bob"))
+        other = receiver.call(*command, "--user-token", str(evidence))
+        nowhere = receiver.call("trust", "explain", bound, "--user-token", str(evidence))
+    assert (missing.exit_code, good_one.exit_code) == (1, 0)
+    assert "expected one s2s-user-token field; found 0" in missing.stdout
+    assert "found 0" in wrong_kind.stdout
+    assert "refused: user_unproven: the service token is not bound" in other.stdout
+    assert nowhere.exit_code == 2
+    assert user_token(LOGIN).decode() not in good_one.output
 
 
 def test_explain_without_a_token(receiver: Terminal) -> None:

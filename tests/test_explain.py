@@ -27,6 +27,7 @@ algorithms = ["ES256"]
 issuer = "{EDGE}"
 audience = "{WALLETS}"
 scopes = ["cards:read"]
+may_act_for = ["https://login.example.com/"]
 [[allow]]
 issuer = "{WALLETS}"
 audience = "{LEDGER}"
@@ -45,6 +46,13 @@ audience = "{WALLETS}"
 path = "/cards"
 methods = ["POST"]
 user = "asserted"
+[[route]]
+audience = "{WALLETS}"
+path = "/cards"
+methods = ["DELETE"]
+user = "proven"
+[user_issuers."https://login.example.com/"]
+audiences = ["{EDGE}"]
 """
 WHOLE = TrustConfig.parse(TRUST)
 
@@ -73,10 +81,6 @@ NOT_OF_TOKENS = {
     Reason.PROOF_FIELDS,
     Reason.BAD_WIT,
     Reason.BAD_WPT,
-    Reason.USER_UNPROVEN,
-    Reason.USER_MISMATCH,
-    Reason.BAD_USER_TOKEN,
-    Reason.BAD_TXN_TOKEN,
     Reason.POLICY_DENIED,
     Reason.POLICY_UNAVAILABLE,
 }
@@ -140,6 +144,11 @@ def of_user(login: str) -> Callable[[Parts], Parts]:
     return carry
 
 
+def unproven(parts: Parts) -> Parts:
+    """A user whom nobody proves, where the route wants proof."""
+    return of_user("https://login.example.com/")(parts)._replace(request=facts("DELETE", b"/cards"))
+
+
 # one fault for each check, in the order of the checks
 FAULTS: list[tuple[str, Reason, Callable[[Parts], Parts]]] = [
     ("form", Reason.NOT_A_COMPACT_JWS, lambda parts: parts._replace(signature=b"")),
@@ -161,6 +170,7 @@ FAULTS: list[tuple[str, Reason, Callable[[Parts], Parts]]] = [
     ("route", Reason.NO_ROUTE_RULE, request("GET", b"/other")),
     ("route's scopes", Reason.MISSING_SCOPE, request("PUT", b"/cards")),
     ("route's user", Reason.USER_REQUIRED, request("POST", b"/cards")),
+    ("user's evidence", Reason.USER_UNPROVEN, unproven),
 ]
 
 
@@ -213,8 +223,10 @@ def test_the_checks_stand_in_the_verifiers_order() -> None:
     """Of two faults the verifier names the one whose check stands first."""
     for place, (first, reason, fault) in enumerate(FAULTS):
         for second, _, later in FAULTS[place + 1 :]:
-            if (first, second) == ("subject", "user's grant"):
+            if (first, second) in (("subject", "user's grant"), ("subject", "user's evidence")):
                 continue  # a token with a user has the user's subject
+            if (first, second) == ("route's user", "user's evidence"):
+                continue  # there is a user
             answer = explained(later, fault)
             assert (failed(answer), answer.reason) == (first, reason), (first, second)
 

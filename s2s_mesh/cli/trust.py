@@ -80,6 +80,26 @@ def explain(
         str | None, typer.Option("--path", metavar="PATH", help="Also check the route rules for this path.")
     ] = None,
     method: Annotated[str, typer.Option("--method", metavar="METHOD", help="With this method.")] = "GET",
+    user_token: Annotated[
+        Path | None,
+        typer.Option(
+            "--user-token",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="The user's own token beside it.",
+        ),
+    ] = None,
+    txn_token: Annotated[
+        Path | None,
+        typer.Option(
+            "--txn-token",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="The transaction token beside it.",
+        ),
+    ] = None,
     trust_file: Annotated[
         Path, typer.Option("--trust-file", metavar="FILE", envvar="S2S_MESH_TRUST_FILE", help="Who may call.")
     ] = Path("trust/trust.toml"),
@@ -99,25 +119,35 @@ def explain(
       s2s-mesh trust explain --issuer https://edge.example.com --receiver https://wallets.example.com
     """
     from ..drivers import drive
+    from ..evidence import TXN_TOKEN_FIELD
     from ..explain import explain_pair, explain_token
     from ..identity import ServiceId
     from ..inbound import Inbound, RequestFacts
     from ..jwks_client import JWKSClient
     from ..resolver import JWKSCacheLimits, KeyResolver
     from ..trust_file import TrustFile
+    from ..users import USER_TOKEN_FIELD
     from ..verifier import Verifier
 
     if receiver is None:
         raise typer.BadParameter("say which service is called: --receiver URL, or S2S_MESH_ISSUER")
     if (token is None) == (issuer is None):
         raise typer.BadParameter("give a token (or - for standard input), or --issuer URL; not both")
+    beside = {USER_TOKEN_FIELD: user_token, TXN_TOKEN_FIELD: txn_token}
+    evidence = [(name.encode(), file.read_bytes().strip()) for name, file in beside.items() if file]
+    if evidence and (path is None or token is None):
+        raise typer.BadParameter("a user's evidence is looked at beside a token, on a route: add --path PATH")
     whole = TrustFile(trust_file).load()
     own = ServiceId.parse(receiver, allow_loopback_http=whole.allow_loopback_http)
     trust = whole.for_audiences([own])
     resolver = KeyResolver(JWKSCacheLimits())
     verifier = Verifier(audiences=[own], trust=trust, resolver=resolver)
     inbound = Inbound(verifier, realm=own)
-    request = None if path is None else RequestFacts(method=method.upper(), raw_path=path.encode())
+    request = (
+        None
+        if path is None
+        else RequestFacts(headers=evidence, method=method.upper(), raw_path=path.encode())
+    )
     if token is None:
         assert issuer is not None  # noqa: S101 - checked above
         answer = explain_pair(inbound, verifier, whole, issuer=issuer, audience=own, request=request)
