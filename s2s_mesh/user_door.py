@@ -15,7 +15,7 @@ from . import evidence, jws, txn_token, users
 from .claims import check_scopes, split_scopes
 from .drivers import drive, drive_async
 from .effects import Answer, Effect
-from .errors import ConfigError, Forbidden, Reason, TokenRejected
+from .errors import ConfigError, Forbidden, NoUser, Reason, TokenRejected
 from .identity import EndUser, ServiceId
 from .runtime import Runtime
 from .settings import Settings
@@ -89,9 +89,11 @@ def transaction(
     Raises:
         Forbidden: the user did not grant one of the scopes (`MISSING_SCOPE`).
         ConfigError: an argument is not as described, or what the user may do is not known.
-        NoUser: the user has expired.
+        NoUser: there is no user, or it has expired (`UserExpired`).
         KeyStoreError: there is no key to sign with.
     """
+    if not isinstance(user, EndUser):
+        raise NoUser("there is no user to begin a transaction for; expected an EndUser")
     users.check(user, self.clock())
     if user.txn_token is not None:
         raise ConfigError("this user came with a transaction token, which is handed on unchanged")

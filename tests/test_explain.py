@@ -312,13 +312,6 @@ def test_without_a_token(
     assert bool(answer.advice) is (reason is not None)
 
 
-GRANTED = TRUST.replace(
-    'scopes = ["cards:read"]\n[[allow]]',
-    'scopes = ["cards:read"]\nmay_act_for = ["https://login.example.com/"]\n[[allow]]',
-    1,
-)
-
-
 @pytest.mark.parametrize(
     ("method", "carried", "check", "advice"),
     [
@@ -330,7 +323,7 @@ GRANTED = TRUST.replace(
 )
 def test_where_a_route_wants_a_user(method: str, carried: bool, check: str | None, advice: str) -> None:
     """One that the caller may carry; the advice is for the side that has to change."""
-    hand = Hand(TrustConfig.parse(GRANTED))
+    hand = Hand()
     body = {**claims(scope="cards:read"), **(CARRIED if carried else {})}
     answer = hand.token(sign(header(key()), body, key()), facts(method, b"/cards"))
     assert failed(answer) == check
@@ -341,11 +334,14 @@ def test_where_a_route_wants_a_user(method: str, carried: bool, check: str | Non
 def test_where_nobody_may_be_carried_the_advice_is_the_grant() -> None:
     """With or without a token; whoever may carry users is taken to do so where a route wants it."""
     asked = facts("POST", b"/cards")
-    answers = [Hand().pair(EDGE, WALLETS, asked), explained(request("POST", b"/cards"))]
-    answers.append(explained(of_user("https://login.example.com/")))
+    whole = TrustConfig.parse(TRUST.replace('may_act_for = ["https://login.example.com/"]\n', ""))
+    hand = Hand(whole)
+    bodies = (claims(scope="cards:read"), {**claims(scope="cards:read"), **CARRIED})
+    tokens = [sign(header(key()), body, key()) for body in bodies]
+    answers = [hand.pair(EDGE, WALLETS, asked), *(hand.token(token, asked) for token in tokens)]
     assert all("may_act_for" in answer.advice for answer in answers)
     assert [failed(answer) for answer in answers] == ["route's user", "route's user", "user's grant"]
-    assert Hand(TrustConfig.parse(GRANTED)).pair(EDGE, WALLETS, asked).admitted
+    assert Hand().pair(EDGE, WALLETS, asked).admitted
 
 
 @pytest.mark.parametrize(
