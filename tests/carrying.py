@@ -22,6 +22,7 @@ from .tokens import ABSENT, EDGE, LEDGER, NOW, WALLETS, good, key, sign
 LOGIN = "https://login.example.com/"
 OTHER_LOGIN = "https://id.example.org"
 DOMAIN = "https://example.com"
+ALIAS = "https://cards.example.com"  # another name of wallets
 PROVEN, TXN = "/proven", "/txn"
 USER_FIELD, TXN_FIELD = b"s2s-user-token", b"txn-token"
 TRUST = f"""
@@ -42,6 +43,11 @@ audience = "{WALLETS}"
 trust_domain = "https://example.net"
 issuer = "{EDGE}"
 audience = "{LEDGER}"
+
+[[txn]]
+trust_domain = "https://example.org"
+issuer = "{EDGE}"
+audience = "{ALIAS}"
 
 [[route]]
 audience = "{WALLETS}"
@@ -87,6 +93,7 @@ class CarryingReceiver(Receiver):
             ledger_keys=[key(name="ledger")],
             may_act_for=[LOGIN, OTHER_LOGIN],
             trust=TRUST + trust,
+            audiences=[ALIAS],
             **options,
         )
         self.app = Starlette(

@@ -187,6 +187,12 @@ TXN_TABLE: list[tuple[str, Callable[[], Lines], int, Reason | None]] = [
         R.BAD_TXN_TOKEN,
     ),
     (
+        "of a trust domain that knows us by another name",
+        lambda: in_transaction(txn_token(aud="https://example.org")),
+        403,
+        R.BAD_TXN_TOKEN,
+    ),
+    (
         "for a list of domains",
         lambda: in_transaction(txn_token(aud=[DOMAIN])),
         403,
