@@ -160,7 +160,8 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
                 {
                     key: issuer
                     for key, issuer in self.user_issuers.items()
-                    if key in carried or issuer.audiences & own
+                    # whose an audience is that is no service's id, nobody can tell here
+                    if key in carried or issuer.audiences & own or not issuer.audiences <= self.services
                 }
             ),
             transactions=transactions,

@@ -69,6 +69,15 @@ UserIssuerId = Annotated[
         format="uri",
     ),
 ]
+UserAudience = Annotated[
+    str,
+    _member(
+        values.user_audience,
+        "https://edge.example.com",
+        "What `aud` says in a user's token, exactly: the id of a service, or what the provider calls it.",
+        pattern=values.USER_AUDIENCE,
+    ),
+]
 URL = Annotated[
     str,
     _member(
@@ -294,8 +303,8 @@ class UserIssuerTable(Table, frozen=True, kw_only=True):
     """[user_issuers."https://..."]: one identity provider, whose users' tokens are evidence of a user."""
 
     audiences: Annotated[
-        list[Service],
-        Meta(min_length=1, description="Whose tokens are accepted: one of them must stand in `aud`."),
+        list[UserAudience],
+        Meta(min_length=1, description="Which tokens are accepted: one of these must stand in `aud`."),
     ]
     multi_aud: Annotated[bool, Meta(description="Accept tokens whose `aud` names others as well.")] = False
     typ: UserMediaTypes | UnsetType = UNSET

@@ -82,12 +82,12 @@ class UserIssuer(Accepted, frozen=True, kw_only=True):
 
     Attributes:
         issuer: exact bytes, may end in a slash.
-        audiences: the services whose tokens are accepted: one of them must stand in `aud`.
+        audiences: one of them must stand in `aud`: ids of services, or whatever the provider calls these.
         multi_aud: whether `aud` may name others as well.
         types: "jwt" includes tokens without `typ`, which many providers send.
     """
 
-    audiences: frozenset[ServiceId]
+    audiences: frozenset[str]
     multi_aud: bool = False
     types: frozenset[str] = frozenset({"at+jwt", "jwt"})
     max_token_life: float = 3600.0
@@ -115,7 +115,7 @@ def user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) ->
     general = msgspec.structs.replace(defaults, max_token_life=UNSET)
     return UserIssuer(
         issuer=issuer,
-        audiences=frozenset(map(ServiceId, table.audiences)),
+        audiences=frozenset(table.audiences),
         multi_aud=table.multi_aud,
         **_keys(issuer, table),
         **_accepted(general, table),

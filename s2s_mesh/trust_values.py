@@ -29,6 +29,7 @@ ARGON2_HASH = (
 )
 FIELD = r"^[A-Za-z][A-Za-z0-9-]{0,63}$"
 BASIC_USER = r"^[^:\x00-\x1f\x7f]{1,128}$"  # RFC 7617 section 2
+USER_AUDIENCE = r"^[!#-)+-\[\]-~]{1,255}$"
 DURATION = r"^(0|[1-9][0-9]{0,5})[smh]$"
 MEDIA_TYPE = r"^([Aa][Pp][Pp][Ll][Ii][Cc][Aa][Tt][Ii][Oo][Nn]/)?[A-Za-z0-9!#$&^_.+-]{1,120}$"
 
@@ -77,6 +78,15 @@ def origin(text: str, loopback: bool) -> None:
     service_id(text, loopback)
     if ServiceId(text).path:
         raise Unfit('expected an origin such as "https://keys.example.com", without a path')
+
+
+def user_audience(text: str, _loopback: bool) -> None:
+    """Check a value of `aud` in users' tokens: the provider chose it, so it need not be a URL."""
+    if not re.fullmatch(USER_AUDIENCE, text, re.ASCII):
+        raise Unfit(
+            'expected an aud of its tokens, exactly as they have it, such as "https://edge.example.com": '
+            "1 to 255 characters, printable ASCII without spaces, quotes or asterisks"
+        )
 
 
 def user_issuer(text: str, loopback: bool) -> None:

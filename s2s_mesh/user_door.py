@@ -34,13 +34,17 @@ class Door(Protocol):
         """The living parts in this process."""
 
 
-def verify_user(self: Door, token: str | bytes, *, proved_key: str | None = None) -> EndUser:
+def verify_user(
+    self: Door, token: str | bytes, *, audience: str | None = None, proved_key: str | None = None
+) -> EndUser:
     """Verify a user's own token that was made out to this service; may wait for the provider's keys.
 
     Nothing of it is remembered: each call verifies anew.
 
     Args:
-        token: the compact JWS, as the browser or app sent it; `aud` must name this service.
+        token: the compact JWS, as the browser or app sent it.
+        audience: what `aud` must be, where the provider knows this service by another name; one of those
+            that the trust file accepts. None: an identifier of this service.
         proved_key: RFC 7638 thumbprint of the key for which the application has verified the user's proof
             (RFC 9449); a token that is bound to a key is refused without, and one that is not is with.
 
@@ -52,13 +56,15 @@ def verify_user(self: Door, token: str | bytes, *, proved_key: str | None = None
         Unavailable: nobody can tell just now. Answer 503.
     """
     runtime = _running(self)
-    return drive(_verification(self, runtime, token, proved_key), runtime, self.clock)
+    return drive(_verification(self, runtime, token, audience, proved_key), runtime, self.clock)
 
 
-async def verify_user_async(self: Door, token: str | bytes, *, proved_key: str | None = None) -> EndUser:
+async def verify_user_async(
+    self: Door, token: str | bytes, *, audience: str | None = None, proved_key: str | None = None
+) -> EndUser:
     """`verify_user` on the event loop, without blocking it."""
     runtime = _running(self)
-    return await drive_async(_verification(self, runtime, token, proved_key), runtime, self.clock)
+    return await drive_async(_verification(self, runtime, token, audience, proved_key), runtime, self.clock)
 
 
 def transaction(
@@ -139,12 +145,13 @@ def _running(door: Door) -> Runtime:
 
 
 def _verification(
-    door: Door, runtime: Runtime, token: str | bytes, proved_key: str | None
+    door: Door, runtime: Runtime, token: str | bytes, audience: str | None, proved_key: str | None
 ) -> Generator[Effect, Answer, EndUser]:
     # what is not ASCII turns into "?", which no token holds
     raw = token.encode("ascii", "replace") if isinstance(token, str) else bytes(token)
+    names = door.settings.audiences if audience is None else (audience,)
     proved = yield from evidence.verify_user_token(
-        runtime.verifier, raw, door.clock(), audiences=door.settings.audiences, proved_key=proved_key
+        runtime.verifier, raw, door.clock(), audiences=names, proved_key=proved_key
     )
     return msgspec.structs.replace(proved.user, mode="proven", user_token=raw.decode())
 

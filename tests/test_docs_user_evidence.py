@@ -44,7 +44,7 @@ def test_the_trust_files(number: int) -> None:
     wallets = config.for_audiences([WALLETS])
     assert [rule.user for rule in wallets.routes] == [[], ["proven"], ["txn"]][number]
     assert bool(wallets.transactions) is (number == TXN)
-    assert set(wallets.user_issuers) == ({LOGIN} if number == PROVEN else set())
+    assert set(wallets.user_issuers) == (set() if number == TXN else {LOGIN})
 
 
 def test_where_users_come_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,6 +220,9 @@ def test_for_audiences() -> None:
         DESIGN.replace("# absent: none", f'\nmay_act_for = ["{LOGIN}"]')
     ).for_audiences([WALLETS])
     assert set(carrying.key_sources) == {SETTLEMENT, EDGE, LOGIN}
+    # an audience that is nobody's id may be anybody's
+    vague = TrustConfig.parse(DESIGN.replace(f'audiences = ["{EDGE}"]', 'audiences = ["api://default"]'))
+    assert set(vague.for_audiences([WALLETS]).user_issuers) == {LOGIN}
     edge = whole.for_audiences({EDGE})
     assert set(edge.issuers) == {WALLETS}
     assert set(edge.user_issuers) == {LOGIN}

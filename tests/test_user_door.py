@@ -141,6 +141,23 @@ def test_a_token_that_is_bound_to_a_key_of_the_user(edge: Service, provider: Ide
         edge.verify_user(token, proved_key="key-2")
 
 
+def test_a_provider_that_knows_the_service_by_another_name(provider: IdentityProvider) -> None:
+    """The application says under which, and the trust file accepts it; ids of others are not taken along."""
+    name = "0e1d4a5c-2f6b-4f3e-9c55-5d6f0c1b7a11"
+    trust = TrustConfig.parse(
+        f'version = 1\n[defaults]\nallow_loopback_http = true\n[user_issuers."{provider.issuer}"]\n'
+        f'audiences = ["{name}", "{PORTAL}", "{EDGE}"]\ndiscovery = true\n'
+    )
+    with frozen(), Service(issuer=EDGE, trust=trust, key_store=None) as service:
+        token = user_token(provider.issuer, aud=name)
+        assert service.verify_user(token, audience=name).subject == ALICE
+        assert asyncio.run(service.verify_user_async(token, audience=name)).subject == ALICE
+        for other, audience in ((token, None), (user_token(provider.issuer), name), (token, "nobody")):
+            with pytest.raises(TokenRejected) as refusal:
+                service.verify_user(other, audience=audience)
+            assert refusal.value.reason is Reason.WRONG_AUDIENCE
+
+
 @pytest.mark.hostile
 @pytest.mark.parametrize(
     "change",

@@ -18,7 +18,7 @@ from .tokens import ABSENT, EDGE, LEDGER, NOW, WALLETS, sign
 
 R = Reason
 LOGIN = "https://login.example.com/"
-RULES = UserIssuer(issuer=LOGIN, audiences=frozenset({EDGE}))  # type: ignore[arg-type]
+RULES = UserIssuer(issuer=LOGIN, audiences=frozenset({EDGE}))
 PORTAL = "https://portal.example.com"
 
 
