@@ -18,6 +18,7 @@ from s2s_mesh.trust import TrustConfig, TrustFileError
 from tests.receiver import TRUST
 from tests.tokens import EDGE, LEDGER, NOW, WALLETS, claims, encode, good, header, key, sign
 
+from . import providers
 from .door import Door, insist
 from .mutate import (
     Change,
@@ -247,14 +248,20 @@ trust_domain = "https://example.com"
 issuer = "{EDGE}"
 audience = "{WALLETS}"
 """
-NAMES = ("token", "header", "jwks", "trust", "authorization")
+NAMES = ("token", "header", "jwks", "trust", "authorization", "user", "discovery")
+_DOCUMENTS: dict[str, Callable[[], Target]] = {
+    "jwks": jwks_target,
+    "trust": trust_target,
+    "user": lambda: Target("user", providers.CLAIMS, json_change, providers.read_claims),
+    "discovery": lambda: Target("discovery", providers.DOCUMENTS, json_change, providers.read_document),
+}
 
 
 @contextlib.contextmanager
 def target(name: str) -> Iterator[Target]:
     """The target of this name, while it lasts."""
-    if name in ("jwks", "trust"):
-        yield jwks_target() if name == "jwks" else trust_target()
+    if name in _DOCUMENTS:
+        yield _DOCUMENTS[name]()
         return
     makers = {"token": token_target, "header": header_target, "authorization": authorization_target}
     with contextlib.closing(Door()) as door:
