@@ -151,11 +151,16 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         pairs = {key: pair for key, pair in self.pairs.items() if pair.audience in own}
         transactions = tuple(rule for rule in self.transactions if rule.audience in own)
         signers = {pair.issuer for pair in pairs.values()} | {rule.issuer for rule in transactions}
-        carried = frozenset[str]().union(*(pair.may_act_for for pair in pairs.values()))
+        routes = tuple(rule for rule in self.routes if rule.audience in own)
+        # users whose own tokens may come along; who is only asserted is verified by nobody
+        proven = {rule.audience for rule in routes if rule.user == "proven"}
+        carried = frozenset[str]().union(
+            *(pair.may_act_for for pair in pairs.values() if pair.audience in proven)
+        )
         return TrustConfig(
             issuers=MappingProxyType({key: trust for key, trust in self.issuers.items() if key in signers}),
             pairs=MappingProxyType(pairs),
-            routes=tuple(rule for rule in self.routes if rule.audience in own),
+            routes=routes,
             user_issuers=MappingProxyType(
                 {
                     key: issuer

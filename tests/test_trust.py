@@ -216,10 +216,12 @@ def test_for_audiences() -> None:
     assert not wallets.user_issuers
     assert [rule.audience for rule in wallets.transactions] == [WALLETS]
     assert set(wallets.key_sources) == {SETTLEMENT, EDGE}
-    carrying = TrustConfig.parse(
-        DESIGN.replace("# absent: none", f'\nmay_act_for = ["{LOGIN}"]')
-    ).for_audiences([WALLETS])
-    assert set(carrying.key_sources) == {SETTLEMENT, EDGE, LOGIN}
+    carrying = DESIGN.replace("# absent: none", f'\nmay_act_for = ["{LOGIN}"]')
+    asserted = TrustConfig.parse(carrying).for_audiences([WALLETS])
+    assert set(asserted.key_sources) == {SETTLEMENT, EDGE}  # of a user who is only asserted, no key is needed
+    carrying = carrying.replace('methods = ["PUT"]', 'methods = ["PUT"]\nuser = "proven"')
+    proven = TrustConfig.parse(carrying).for_audiences([WALLETS])
+    assert set(proven.key_sources) == {SETTLEMENT, EDGE, LOGIN}
     # an audience that is nobody's id may be anybody's
     vague = TrustConfig.parse(DESIGN.replace(f'audiences = ["{EDGE}"]', 'audiences = ["api://default"]'))
     assert set(vague.for_audiences([WALLETS]).user_issuers) == {LOGIN}
