@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -249,17 +249,10 @@ class Runtime:
         return None if ring is None else self.signer.cached(ring, audience, scopes, now, user=user)
 
     def token(
-        self,
-        audience: str,
-        scopes: frozenset[str] | None,
-        *,
-        once: bool = False,
-        user: EndUser | None = None,
+        self, audience: str, scopes: frozenset[str] | None, *, once: bool = False, user: EndUser | None = None
     ) -> str:
         """A token for `audience`, from memory or newly minted; see `Service.token`. May wait for the ring."""
-        ring = self.load_ring()
-        with self._mint_lock, self._explained():
-            now = self._clock()  # whoever waited here must not find the new token to be from the future
+        with self.signing() as (ring, now):
             return self._token(ring, audience, scopes, now, once=once, user=user)
 
     def _token(
@@ -315,9 +308,7 @@ class Runtime:
             uri = TargetURI.of(audience.origin, raw_path)
         except ValueError as why:
             raise ConfigError(f"a request to {audience} cannot be proved: {why}") from None
-        ring = self.load_ring()
-        with self._mint_lock, self._explained():
-            now = self._clock()
+        with self.signing() as (ring, now):
             self.check_overdue(now)
             held = self._prover.current(ring, now)
             jkt = held.key.kid
@@ -332,27 +323,24 @@ class Runtime:
         )
         return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), jkt)
 
-    def transaction_token(self, make_claims: Callable[[float], Mapping[str, Any]]) -> str:
-        """A transaction token with claims that are made at the instant of signing; may wait for the ring.
+    @contextmanager
+    def signing(self) -> Iterator[tuple[KeyRing, float]]:
+        """The ring to sign with and the time (Unix seconds), for one at a time; may wait for the ring.
 
         Raises:
-            KeyStoreError: there is no key to sign with.
+            KeyStoreError: there is no key to sign with; if that is the store's fault, with what it said.
+            ConfigError: as `load_ring`.
         """
         ring = self.load_ring()
-        with self._mint_lock, self._explained():
-            now = self._clock()
-            return self.signer.sign(ring, TokenKind.TRANSACTION, make_claims(now), now)[0]
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Let an error about a missing key say what the store said."""
-        try:
-            yield
-        except KeyStoreError as failed:
-            error = self.manager.last_error if self.manager is not None else None
-            if failed.reason is StoreReason.NO_SIGNING_KEY and error is not None:
-                raise KeyStoreError(failed.reason, f"{failed}; and the store: {error}") from None
-            raise
+        with self._mint_lock:
+            try:
+                # read here: whoever waited must not find the new token to be from the future
+                yield ring, self._clock()
+            except KeyStoreError as failed:
+                error = self.manager.last_error if self.manager is not None else None
+                if failed.reason is StoreReason.NO_SIGNING_KEY and error is not None:
+                    raise KeyStoreError(failed.reason, f"{failed}; and the store: {error}") from None
+                raise
 
     def _min_key_age(self) -> float:
         """A process that does not serve the JWKS waits until every replica that does has the key."""

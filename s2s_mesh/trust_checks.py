@@ -11,7 +11,7 @@ from typing import TypeVar
 from msgspec import UNSET, UnsetType
 
 from .routes import PathTemplate
-from .trust_format import AllowRow, IssuerTable, RouteRow, TrustForm, UserIssuerTable
+from .trust_format import AllowRow, IssuerTable, RouteRow, SourceTable, TrustForm
 from .trust_legacy import check_legacy
 from .trust_report import Report, did_you_mean, found, member_path, shown
 from .trust_values import is_loopback, is_plain_http, short_type
@@ -46,7 +46,7 @@ def _check_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
         _warn_without_effect(table, path, report)
 
 
-def _check_one_place(table: IssuerTable | UserIssuerTable, path: str, report: Report) -> None:
+def _check_one_place(table: SourceTable, path: str, report: Report) -> None:
     places = [name for name in ("jwks_uri", "jwks_file") if getattr(table, name) is not UNSET]
     places += ["discovery"] if table.discovery else []
     if len(places) > 1:

@@ -104,21 +104,12 @@ CAFile = Annotated[
         "The certificate authorities for this issuer's TLS (PEM), relative to the trust file.",
     ),
 ]
-Origins = Annotated[
-    list[
-        Annotated[
-            str,
-            _member(values.origin, "https://keys.example.com", "An origin.", **_SERVICE_ID_SCHEMA),
-        ]
-    ],
-    Meta(
-        min_length=1,
-        description="Origins that the discovery document's jwks_uri may have beside the issuer's own.",
-    ),
+Origin = Annotated[
+    str, _member(values.origin, "https://keys.example.com", "An origin.", **_SERVICE_ID_SCHEMA)
 ]
-Discovery = Annotated[
-    bool,
-    Meta(description="Find jwks_uri in the issuer's document /.well-known/openid-configuration."),
+Origins = Annotated[
+    list[Origin],
+    Meta(min_length=1, description="Origins of a discovered jwks_uri beside the issuer's own."),
 ]
 Algorithms = Annotated[
     list[Algorithm],
@@ -132,8 +123,7 @@ UserMediaTypes = Annotated[
     list[MediaType],
     Meta(
         min_length=1,
-        description="Values of the header `typ` that are accepted; JWT includes none at all; default at+jwt "
-        "and JWT.",
+        description="Accepted values of the header `typ`, none counts as JWT; default at+jwt and JWT.",
     ),
 ]
 UserTokenLife = Annotated[
@@ -161,21 +151,28 @@ class DefaultsTable(Table, frozen=True, kw_only=True):
     ] = False
 
 
-class IssuerTable(Table, frozen=True, kw_only=True):
-    """[issuers."https://..."]: what differs from the defaults for one calling service."""
+class SourceTable(Table, frozen=True, kw_only=True):
+    """What the table of a service and that of an identity provider may say alike."""
 
     algorithms: Algorithms | UnsetType = UNSET
-    typ: MediaTypes | UnsetType = UNSET
     leeway: Leeway | UnsetType = UNSET
-    max_token_life: TokenLife | UnsetType = UNSET
     jwks_uri: URL | UnsetType = UNSET
     jwks_file: KeysFile | UnsetType = UNSET
     ca_file: CAFile | UnsetType = UNSET
+    discovery: Annotated[
+        bool, Meta(description="Find jwks_uri in the issuer's document /.well-known/openid-configuration.")
+    ] = False
+    jwks_origins: Origins | UnsetType = UNSET
+
+
+class IssuerTable(SourceTable, frozen=True, kw_only=True):
+    """[issuers."https://..."]: what differs from the defaults for one calling service."""
+
+    typ: MediaTypes | UnsetType = UNSET
+    max_token_life: TokenLife | UnsetType = UNSET
     allow_plain_http: Annotated[
         bool, Meta(description="Allow a jwks_uri with http, on a platform's private network.")
     ] = False
-    discovery: Discovery = False
-    jwks_origins: Origins | UnsetType = UNSET
 
 
 class AllowRow(Table, frozen=True, kw_only=True):
@@ -299,7 +296,7 @@ class LegacyRow(Table, frozen=True, kw_only=True):
     ] = UNSET
 
 
-class UserIssuerTable(Table, frozen=True, kw_only=True):
+class UserIssuerTable(SourceTable, frozen=True, kw_only=True):
     """[user_issuers."https://..."]: one identity provider, whose users' tokens are evidence of a user."""
 
     audiences: Annotated[
@@ -308,14 +305,7 @@ class UserIssuerTable(Table, frozen=True, kw_only=True):
     ]
     multi_aud: Annotated[bool, Meta(description="Accept tokens whose `aud` names others as well.")] = False
     typ: UserMediaTypes | UnsetType = UNSET
-    algorithms: Algorithms | UnsetType = UNSET
-    leeway: Leeway | UnsetType = UNSET
     max_token_life: UserTokenLife | UnsetType = UNSET
-    jwks_uri: URL | UnsetType = UNSET
-    jwks_file: KeysFile | UnsetType = UNSET
-    ca_file: CAFile | UnsetType = UNSET
-    discovery: Discovery = False
-    jwks_origins: Origins | UnsetType = UNSET
 
 
 class TxnRow(Table, frozen=True, kw_only=True):

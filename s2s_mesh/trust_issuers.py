@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from .identity import ServiceId
-from .trust_format import DefaultsTable, IssuerTable, UserIssuerTable
+from .trust_format import DefaultsTable, IssuerTable, SourceTable, UserIssuerTable
 from .trust_values import seconds, short_type
 
 _DISCOVERY = "/.well-known/openid-configuration"
@@ -123,7 +123,7 @@ def user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) ->
     )
 
 
-def _keys(issuer: str, table: IssuerTable | UserIssuerTable) -> dict[str, Any]:
+def _keys(issuer: str, table: SourceTable) -> dict[str, Any]:
     """Where its keys are; at the usual place, if the table says nothing."""
     members = {name: getattr(table, name) for name in ("jwks_uri", "jwks_file", "ca_file")}
     said = {name: value for name, value in members.items() if value is not UNSET}
@@ -133,7 +133,7 @@ def _keys(issuer: str, table: IssuerTable | UserIssuerTable) -> dict[str, Any]:
     return {**said, "discovery": table.discovery, "jwks_origins": frozenset(origins)}
 
 
-def _accepted(*tables: DefaultsTable | IssuerTable | UserIssuerTable) -> dict[str, Any]:
+def _accepted(*tables: DefaultsTable | SourceTable) -> dict[str, Any]:
     """Lay each table over the one before it; the structs know the rest."""
     accepted: dict[str, Any] = {}
     for table in tables:

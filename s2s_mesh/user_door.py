@@ -19,6 +19,7 @@ from .errors import ConfigError, Forbidden, NoUser, Reason, TokenRejected
 from .identity import EndUser, ServiceId
 from .runtime import Runtime
 from .settings import Settings
+from .signer import TokenKind
 
 
 class Door(Protocol):
@@ -114,25 +115,19 @@ def transaction(
         )
     if not 0 < life <= txn_token.MAX_LIFE:
         raise ConfigError(f"life must be 1 to {txn_token.MAX_LIFE} seconds")
-    claims: dict[str, Any] = {}
-
-    def make_claims(now: float) -> Mapping[str, Any]:
+    with self.running().signing() as (ring, now):
         users.check(user, now)  # the wait may have been long
-        claims.update(
-            txn_token.build(
-                issuer=self.issuer,
-                trust_domain=domain,
-                user=user,
-                scopes=wanted,
-                now=now,
-                life=life,
-                tctx=tctx,
-                rctx=rctx,
-            )
+        claims = txn_token.build(
+            issuer=self.issuer,
+            trust_domain=domain,
+            user=user,
+            scopes=wanted,
+            now=now,
+            life=life,
+            tctx=tctx,
+            rctx=rctx,
         )
-        return claims
-
-    token = self.running().transaction_token(make_claims)
+        token, _ = self.running().signer.sign(ring, TokenKind.TRANSACTION, claims, now)
     return msgspec.structs.replace(
         user, mode="txn", txn=claims["txn"], expires_at=claims["exp"], user_token=None, txn_token=token
     )
