@@ -150,7 +150,7 @@ class MeshMiddleware:
             if not isinstance(outcome, Refusal):
                 outcome = await drive_async(outcome, runtime, self._service.clock)
             if isinstance(outcome, Refusal):
-                _log_refusal(scope, outcome)
+                log_refusal(scope.get("method", "WEBSOCKET"), quote(scope["path"]), outcome)
                 await _refuse(kind, scope, send, outcome)
                 return
         principal = outcome.principal
@@ -190,7 +190,7 @@ class MeshMiddleware:
             scope=credentials.missing,
         )
         refusal = runtime.inbound.forbidden(missing, caller=caller)
-        _log_refusal(scope, refusal)
+        log_refusal(scope["method"], quote(scope["path"]), refusal)
         await _refuse("http", scope, send, refusal)
 
     def _document(self, scope: Scope) -> str | None:
@@ -273,7 +273,8 @@ async def _refuse(kind: str, scope: Scope, send: Send, refusal: Refusal) -> None
     await send({"type": f"{prefix}.body", "body": refusal.body})
 
 
-def _log_refusal(scope: Scope, refusal: Refusal) -> None:
+def log_refusal(method: str, path: str, refusal: Refusal) -> None:
+    """Tell the operator why; the caller has the request id only. `path` is percent-encoded."""
     facts: dict[str, Any] = {
         "reason": refusal.reason.value,
         "status": refusal.status,
@@ -285,8 +286,8 @@ def _log_refusal(scope: Scope, refusal: Refusal) -> None:
     log.log(
         level,
         "refused %s %s: %s: %s [claimed issuer %s, request %s]",
-        scope.get("method", "WEBSOCKET"),
-        quote(scope["path"]),
+        method,
+        path,
         refusal.reason.value,
         refusal.detail,
         refusal.claimed_issuer,

@@ -96,6 +96,8 @@ class Reason(str, Enum):
     BAD_TXN_TOKEN = "bad_txn_token"  # noqa: S105
     POLICY_DENIED = "policy_denied"
     POLICY_UNAVAILABLE = "policy_unavailable"
+    # which request a proxy asks about
+    FRONT_CONTRACT = "front_contract"
 
 
 class StoreReason(str, Enum):

@@ -63,6 +63,7 @@ FLOORS: list[list[str]] = [
         "legacy",
         "route_rules",
         "inbound",
+        "forward_auth",
         "explain",
         "wellknown",
     ],
@@ -105,6 +106,8 @@ FLOORS: list[list[str]] = [
         "life",
         "user_door",
         "service",
+        "gateway",
+        "token_door",
         "testing",
         "integrations.*",
         "",  # s2s_mesh itself, what users import

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import KeyStoreError, MeshError
-from . import INTERRUPTED, PIPE_CLOSED, deny, init, keys, migration, servers, tokens, trust
+from . import INTERRUPTED, PIPE_CLOSED, deny, gateway, init, keys, migration, servers, tokens, trust
 
 
 class _Guarded(TyperGroup):
@@ -73,6 +73,7 @@ def _root(
 app.command("init")(init.init)
 app.command("whoami")(servers.whoami)
 app.command("serve")(servers.serve)
+app.command("gateway")(gateway.gateway)
 trust.app.command("migration")(migration.migration)
 app.add_typer(trust.app, name="trust")
 app.add_typer(keys.app, name="keys")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import socket
+import threading
+from collections.abc import Iterator
 from types import FrameType
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.responses import JSONResponse
@@ -18,6 +22,7 @@ from ..service import Service
 from .environment import PASSING
 
 _END_WITHIN = 5  # seconds that requests under way have, once the end is asked for
+_LOOK_AGAIN = 0.01  # seconds
 
 
 def caller_facts(service: Service) -> ASGIApp:
@@ -46,8 +51,14 @@ def only_documents(service: Service) -> ASGIApp:
     return Router([*service.root_routes, *service.routes], redirect_slashes=False)
 
 
-def run(app: ASGIApp, service: Service, *, host: str, port: int) -> None:
+def run(app: ASGIApp, service: Service, *, host: str, port: int, beside: Beside | None = None) -> None:
     """Serve until SIGTERM or SIGINT, which is a good end.
+
+    Args:
+        app: the application.
+        service: started before it, and ended after it.
+        host, port: where.
+        beside: another application, on a listener of its own.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -55,21 +66,8 @@ def run(app: ASGIApp, service: Service, *, host: str, port: int) -> None:
     """
     logging.basicConfig(force=True, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("s2s_mesh").setLevel(logging.INFO)
-    listener = _listen(host, port)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=_END_WITHIN,
-        ),
-        listener,
-    )
+    listener = listen(host, port)
+    server = _Server(app, listener, *([] if beside is None else [beside.listener]))
     # uvicorn raises its signals once more after a clean shutdown, for whoever held the handler before
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.end)
@@ -81,10 +79,40 @@ def run(app: ASGIApp, service: Service, *, host: str, port: int) -> None:
             and manager.last_error.reason not in PASSING
         ):
             raise manager.last_error
-        server.run(sockets=[listener])
+        with contextlib.nullcontext() if beside is None else _in_a_thread(beside):
+            server.run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+class Beside(NamedTuple):
+    """An application and the open socket that it gets."""
+
+    app: ASGIApp
+    listener: socket.socket
+
+
+@contextlib.contextmanager
+def _in_a_thread(beside: Beside) -> Iterator[None]:
+    """Serve it in a thread with an event loop of its own; the block begins once it accepts connections."""
+    server = _Server(beside.app)
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [beside.listener]}, name="s2s-mesh-beside", daemon=True
+    )
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(_LOOK_AGAIN)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is listened on.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -97,15 +125,34 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Says when it is ready, and where."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
-        super().__init__(config)
-        host, port = listener.getsockname()[:2]
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    def __init__(self, app: ASGIApp, *listeners: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=_END_WITHIN,
+            )
+        )
+        self._urls = [_url(listener.getsockname()) for listener in listeners]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        print(f"{self._url} ready", flush=True)
+        for url in self._urls:
+            print(f"{url} ready", flush=True)
 
     def end(self, _number: int, _frame: FrameType | None) -> None:
         """Handle a signal that comes before, or after, uvicorn listens to it."""
         self.should_exit = True
+
+
+def _url(address: Any) -> str:
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
