@@ -19,6 +19,7 @@ COMMANDS = (
     "init",
     "whoami",
     "serve",
+    "gateway",
     "jwks",
     "trust check",
     "trust migration",
