@@ -150,7 +150,7 @@ class MeshMiddleware:
             if not isinstance(outcome, Refusal):
                 outcome = await drive_async(outcome, runtime, self._service.clock)
             if isinstance(outcome, Refusal):
-                log_refusal(scope.get("method", "WEBSOCKET"), quote(scope["path"]), outcome)
+                log_refusal(scope.get("method", "WEBSOCKET"), scope["path"], outcome)
                 await _refuse(kind, scope, send, outcome)
                 return
         principal = outcome.principal
@@ -190,7 +190,7 @@ class MeshMiddleware:
             scope=credentials.missing,
         )
         refusal = runtime.inbound.forbidden(missing, caller=caller)
-        log_refusal(scope["method"], quote(scope["path"]), refusal)
+        log_refusal(scope["method"], scope["path"], refusal)
         await _refuse("http", scope, send, refusal)
 
     def _document(self, scope: Scope) -> str | None:
@@ -232,17 +232,8 @@ def answer_document(service: Door, document: str, method: str, if_none_match: st
 
 
 def _with_sunset(scope: Scope, send: Send, principal: Principal, ends_at: float) -> Send:
-    """Tell the caller, and the log, when its old credential ends (RFC 8594 section 3).
-
-    No Deprecation field (RFC 9745): its value is the day on which that began, which no [[legacy]] row says.
-    """
-    log.warning(
-        "%s used an old credential, which ends at %s: %s %s",
-        principal.issuer,
-        sunset := formatdate(ends_at, usegmt=True),
-        scope.get("method", "WEBSOCKET"),
-        quote(scope["path"]),
-    )
+    """Tell the caller, and the log, when its old credential ends."""
+    sunset = warn_of_sunset(scope.get("method", "WEBSOCKET"), scope["path"], principal, ends_at)
 
     async def send_with_sunset(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.accept"):
@@ -251,6 +242,27 @@ def _with_sunset(scope: Scope, send: Send, principal: Principal, ends_at: float)
         await send(message)
 
     return send_with_sunset
+
+
+def warn_of_sunset(method: str, path: str, principal: Principal, ends_at: float) -> str:
+    """Log that an old credential was used, and return what Sunset says of its end (RFC 8594 section 3).
+
+    No Deprecation field (RFC 9745): its value is the day on which that began, which no [[legacy]] row says.
+
+    Args:
+        method, path: of the request; the path decoded.
+        principal: who used it.
+        ends_at: Unix seconds.
+    """
+    sunset = formatdate(ends_at, usegmt=True)
+    log.warning(
+        "%s used an old credential, which ends at %s: %s %s",
+        principal.issuer,
+        sunset,
+        method,
+        quote(path),
+    )
+    return sunset
 
 
 def _route_path(scope: Scope) -> str:
@@ -274,7 +286,7 @@ async def _refuse(kind: str, scope: Scope, send: Send, refusal: Refusal) -> None
 
 
 def log_refusal(method: str, path: str, refusal: Refusal) -> None:
-    """Tell the operator why; the caller has the request id only. `path` is percent-encoded."""
+    """Tell the operator why; the caller has the request id only. `path` is decoded."""
     facts: dict[str, Any] = {
         "reason": refusal.reason.value,
         "status": refusal.status,
@@ -287,7 +299,7 @@ def log_refusal(method: str, path: str, refusal: Refusal) -> None:
         level,
         "refused %s %s: %s: %s [claimed issuer %s, request %s]",
         method,
-        path,
+        quote(path),
         refusal.reason.value,
         refusal.detail,
         refusal.claimed_issuer,

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import uuid
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .asgi import log_refusal
+from .asgi import log_refusal, warn_of_sunset
 from .drivers import drive_async
 from .errors import Forbidden
 from .forward_auth import REQUEST_ID, VERIFY, check_front, identity_fields, original
@@ -97,18 +97,26 @@ async def _alive(_request: Request) -> Response:
 
 
 def _admitted(asked: RequestFacts, outcome: Admitted) -> Response:
+    principal, path = outcome.principal, _decoded(asked.raw_path)
     request_id = str(uuid.uuid4())
-    caller = "an anonymous caller" if outcome.principal is None else outcome.principal.issuer
-    log.info("admitted %s %s: %s [request %s]", asked.method, _shown(asked.raw_path), caller, request_id)
-    return Response(headers={**_NO_STORE, REQUEST_ID: request_id, **dict(identity_fields(outcome.principal))})
+    caller = "an anonymous caller" if principal is None else principal.issuer
+    log.info("admitted %s %s: %s [request %s]", asked.method, quote(path), caller, request_id)
+    headers = {**_NO_STORE, REQUEST_ID: request_id, **dict(identity_fields(principal))}
+    if outcome.sunset is not None and principal is not None:
+        headers["sunset"] = warn_of_sunset(asked.method, path, principal, outcome.sunset)
+    return Response(headers=headers)
 
 
 def _refused(method: str, raw_path: bytes, refusal: Refusal) -> Response:
-    log_refusal(method, _shown(raw_path), refusal)
-    headers = {**dict(refusal.headers), REQUEST_ID: refusal.request_id}
-    return Response(refusal.body, status_code=refusal.status, headers=headers)
+    log_refusal(method, _decoded(raw_path), refusal)
+    answer = Response(refusal.body, status_code=refusal.status)
+    # as a list: there may be several challenges
+    answer.raw_headers = [
+        (name.encode(), value.encode())
+        for name, value in (*refusal.headers, (REQUEST_ID, refusal.request_id))
+    ]
+    return answer
 
 
-def _shown(raw_path: bytes) -> str:
-    """A path for the log as it came, so that tricks can be seen, without what steers a terminal."""
-    return quote(raw_path, safe="/%;\\:@+,=")
+def _decoded(raw_path: bytes) -> str:
+    return unquote_to_bytes(raw_path).decode("utf-8", "replace")

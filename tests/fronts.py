@@ -15,6 +15,7 @@ import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ EXAMPLES = ROOT / "examples" / "gateway"
 OPEN = "/open"  # lets anonymous callers in
 # its keys cannot be had: nobody listens there
 AWAY = "http://127.0.0.1:9"
+API_KEY = "edge-has-this-old-key-0123456789abcdef"
 TRUST = f"""
 [issuers."{EDGE}"]
 jwks_file = "edge.jwks.json"
@@ -49,6 +51,13 @@ scopes = ["admin"]
 issuer = "{AWAY}"
 audience = "{WALLETS}"
 scopes = ["cards:read"]
+
+[[legacy]]
+issuer = "{EDGE}"
+audience = "{WALLETS}"
+migration = "prefer"
+until = 2999-12-31
+api_key_sha256 = "{sha256(API_KEY.encode()).hexdigest()}"
 
 [[route]]
 audience = "{WALLETS}"

@@ -18,8 +18,9 @@ from s2s_mesh.gateway import Gateway
 from s2s_mesh.store.memory import MemoryStore
 from s2s_mesh.wellknown import JWKS
 
+from .migrating import KEY, row
 from .receiver import Receiver
-from .tokens import EDGE, WALLETS, frozen, good, key
+from .tokens import EDGE, LEDGER, WALLETS, frozen, good, key
 
 ROUTES = f"""
 [[route]]
@@ -115,14 +116,31 @@ def test_what_is_logged(wallets: Service, caplog: pytest.LogCaptureFixture) -> N
     token = good().decode()
     with frozen(), caplog.at_level(logging.INFO, "s2s_mesh.access"):
         get(gateway, "/verify/read?secret", [("authorization", f"Bearer {token}")])
-        get(gateway, "/verify//%2e%2e/x%1b[31m;y", [("authorization", f"Bearer {token}")])
+        get(gateway, "/verify//%2e%2e/x%1b[31m%ff;y", [("authorization", f"Bearer {token}")])
         get(gateway, "/verify")
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0].startswith(f"admitted GET /read: {EDGE} [request ")
-    assert lines[1].startswith("refused GET //%2e%2e/x%1b%5B31m;y: bad_path: ")
+    assert lines[1].startswith("refused GET //../x%1B%5B31m%EF%BF%BD%3By: bad_path: ")
     assert lines[2].startswith("refused GET /verify: front_contract: the path below /verify is not one path")
     assert token.split(".")[2] not in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_an_old_credential(tmp_path: Path) -> None:
+    """It is told when it ends; where Basic would do, a 401 says so beside Bearer."""
+    old = row(migration="prefer") + row("basic", issuer=LEDGER)
+    receiver = Receiver(tmp_path, edge_keys=[key()], key_store="memory://", trust=old)
+    gateway = Gateway(receiver.service, front="envoy")
+    with frozen():
+        known = get(gateway, "/verify/read", [("x-api-key", KEY)])
+        assert (known.status_code, known.headers["s2s-caller"]) == (200, EDGE)
+        assert known.headers["sunset"].endswith(" GMT")
+        unknown = get(gateway, "/verify/read")
+        assert [challenge.split()[0] for challenge in unknown.headers.get_list("www-authenticate")] == [
+            "Bearer",
+            "Basic",
+        ]
+    receiver.close()
 
 
 def test_documents_and_probes(wallets: Service) -> None:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import chain, product
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from .command_line import PATIENCE
-from .fronts import AWAY, EXAMPLES, OPEN, Front, Seen, fresh, front
+from .fronts import API_KEY, AWAY, EXAMPLES, OPEN, Front, Seen, fresh, front
 from .tokens import CARRIED, EDGE, LEDGER, LOGIN, WALLETS
 
 READ, CARD, ADMIN = "/wallets/42", "/wallets/42/card", "/admin"
@@ -75,6 +76,15 @@ def test_a_user_is_told(proxy: Front) -> None:
     assert told(seen) == {**EDGES, "s2s-user": "J%C3%B6rg%2050%25%2C%201", "s2s-user-issuer": LOGIN}
     assert seen.app is not None
     assert seen.app["caller"]["user"] == {"subject": subject, "issuer": LOGIN}
+
+
+def test_an_old_credential(proxy: Front) -> None:
+    """A caller that is not over yet is known by its API key, which does not reach the application either."""
+    seen = proxy.ask(READ, headers=[("X-Api-Key", API_KEY)])
+    assert told(seen) == EDGES
+    assert API_KEY not in str(seen.app)
+    assert proxy.ask(READ, headers=[("X-Api-Key", f"{API_KEY}x")]).status == 401
+    proxy.gateway.wait_for_error(f"{EDGE} used an old credential, which ends at ")
 
 
 # how a request is made, then status, challenge, and what the gateway logs
@@ -240,7 +250,7 @@ def test_the_path_that_is_judged_is_the_path_that_is_served(
     assert seen.app is not None, seen
     assert seen.app["url"] == expected
     request_id = seen.identity["s2s-request-id"]
-    judged = expected.partition("?")[0]
+    judged = unquote(expected.partition("?")[0])
     proxy.gateway.wait_for_error(f"admitted GET {judged}: {LEDGER} [request {request_id}]")
 
 
