@@ -111,10 +111,8 @@ def _refused(method: str, raw_path: bytes, refusal: Refusal) -> Response:
     log_refusal(method, _decoded(raw_path), refusal)
     answer = Response(refusal.body, status_code=refusal.status)
     # as a list: there may be several challenges
-    answer.raw_headers = [
-        (name.encode(), value.encode())
-        for name, value in (*refusal.headers, (REQUEST_ID, refusal.request_id))
-    ]
+    headers = [*refusal.headers, (REQUEST_ID, refusal.request_id)]
+    answer.raw_headers = [(name.encode(), value.encode()) for name, value in headers]
     return answer
 
 
