@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from s2s_mesh.jwks import JWKSet
-from s2s_mesh.store import generate_key_encryption_key
 
 from .command_line import PATIENCE, Server, Terminal
 from .programs import ROOT
@@ -74,6 +73,18 @@ audience = "{WALLETS}"
 path = "/mine"
 methods = ["GET"]
 user = "asserted"
+[[route]]
+audience = "{WALLETS}"
+path = "/once"
+methods = ["PUT"]
+scopes = ["cards:write"]
+replay = "once"
+[[route]]
+audience = "{WALLETS}"
+path = "/proved"
+methods = ["PUT"]
+scopes = ["cards:write"]
+proof = "wpt"
 [[route]]
 audience = "{WALLETS}"
 path = "/admin"
@@ -133,24 +144,25 @@ class Front:
         *,
         method: str = "GET",
         headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
     ) -> Seen:
         """One request, sent to the byte as it is given."""
         fields = [*headers] if token is None else [("Authorization", f"Bearer {token}"), *headers]
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.putrequest(method, path, skip_accept_encoding=True)
-            for name, value in (*fields, ("Content-Length", "0")):
+            for name, value in (*fields, ("Content-Length", str(len(body)))):
                 connection.putheader(name, value)
-            connection.endheaders()
+            connection.endheaders(body)
             answer = connection.getresponse()
-            body = answer.read().decode()
+            text = answer.read().decode()
         finally:
             connection.close()
         names: dict[str, str] = {}
         for name, value in answer.getheaders():
             names[name.lower()] = value if name.lower() not in names else f"{names[name.lower()]} AND {value}"
-        from_app = answer.status == 200 and names.get("content-type") == "application/json" and body
-        return Seen(answer.status, names, body, json.loads(body) if from_app else None)
+        from_app = answer.status == 200 and names.get("content-type") == "application/json" and text
+        return Seen(answer.status, names, text, json.loads(text) if from_app else None)
 
 
 @contextmanager
@@ -191,7 +203,9 @@ def wallets_gateway(folder: Path, name: str, *options: str) -> Iterator[Server]:
     terminal = Terminal(folder)
     terminal.environment |= {
         "S2S_MESH_ISSUER": WALLETS,
-        "S2S_MESH_KEY_ENCRYPTION_KEY": generate_key_encryption_key(),
+        # one process, which remembers in its memory what was used once
+        "S2S_MESH_KEY_STORE": "memory://",
+        "S2S_MESH_ALLOW_MEMORY_STORE": "1",
     }
     trust = terminal.trust(TRUST)
     for issuer, signer in (("edge", key()), ("ledger", key(name="second"))):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain, product
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
+from s2s_mesh.forward_auth import IDENTITY, REQUEST_ID
+from s2s_mesh.users import USER_TOKEN_FIELD
+
 from .command_line import PATIENCE
 from .fronts import API_KEY, AWAY, EXAMPLES, OPEN, Front, Seen, fresh, front
+from .proving import WIT, WPT, access_token, fields, wit, wpt
 from .tokens import CARRIED, EDGE, LEDGER, LOGIN, WALLETS
 
 READ, CARD, ADMIN = "/wallets/42", "/wallets/42/card", "/admin"
@@ -76,6 +83,36 @@ def test_a_user_is_told(proxy: Front) -> None:
     assert told(seen) == {**EDGES, "s2s-user": "J%C3%B6rg%2050%25%2C%201", "s2s-user-issuer": LOGIN}
     assert seen.app is not None
     assert seen.app["caller"]["user"] == {"subject": subject, "issuer": LOGIN}
+
+
+def test_a_body_goes_to_the_application_only(proxy: Front) -> None:
+    """However long it is, it arrives there; the gateway is asked without it."""
+    seen = proxy.ask(CARD, fresh(), method="PUT", body=b"x" * 300_000)
+    assert seen.app is not None, seen
+    assert seen.app["bytes"] == 300_000
+    assert proxy.ask(CARD, method="PUT", body=b"x" * 30_000).status == 401
+
+
+def test_once(proxy: Front) -> None:
+    """A front asks once for each request, so a token for once opens such a route once."""
+    token = fresh(jti=f"once-through-{proxy.name}")
+    assert proxy.ask("/once", token, method="PUT").status == 200
+    assert proxy.ask("/once", token, method="PUT").status == 401
+    proxy.gateway.wait_for_error("refused PUT /once: replayed: ")
+
+
+def test_proof(proxy: Front) -> None:
+    """The fields of a proof reach the gateway, not the application; a proof for another path is refused."""
+    now = int(time.time())
+    times: dict[str, Any] = {"iat": now, "exp": now + 60}
+    access, identity = access_token(**times), wit(**times)
+    proof = wpt(access, identity, jti=f"proof-through-{proxy.name}", **times)
+    sent = [(name.decode(), value.decode()) for name, value in fields(None, identity, proof)]
+    assert proxy.ask("/once", access.decode(), method="PUT", headers=sent).status == 400
+    seen = proxy.ask("/proved", access.decode(), method="PUT", headers=sent)
+    assert told(seen) == EDGES
+    assert "workload-" not in str(seen.app).lower()
+    assert proxy.ask("/proved", fresh(), method="PUT").status == 401
 
 
 def test_an_old_credential(proxy: Front) -> None:
@@ -305,3 +342,12 @@ def test_examples_are_tried() -> None:
     """Each file of the example is one of those above, or Traefik's."""
     names = {path.name for path in EXAMPLES.iterdir()}
     assert names == {"nginx.conf", "Caddyfile", "envoy.yaml", "traefik.yaml", "app.mjs"}
+
+
+@pytest.mark.parametrize("file", ["nginx.conf", "Caddyfile", "envoy.yaml", "traefik.yaml"])
+def test_examples_name_every_field(file: str) -> None:
+    """What the application is told is handed on, and what a caller proves itself with is kept from it."""
+    text = (EXAMPLES / file).read_text(encoding="utf-8").lower()
+    proofs = [WIT.decode(), WPT.decode(), "txn-token", USER_TOKEN_FIELD]
+    for name in (*IDENTITY, REQUEST_ID, *proofs, "authorization", "workload-authorization", "x-api-key"):
+        assert re.search(rf"(?<!\w){name}(?![\w-])", text), name

@@ -27,7 +27,10 @@ async function token(audience) {
 
 http
   .createServer(async (request, response) => {
-    const told = { caller: caller(request), method: request.method, url: request.url, fields: request.rawHeaders };
+    let bytes = 0;
+    for await (const chunk of request) bytes += chunk.length;
+    const { method, url, rawHeaders: fields } = request;
+    const told = { caller: caller(request), method, url, bytes, fields };
     if (request.url === "/statement" && process.env.LEDGER) {
       const authorization = `Bearer ${await token(process.env.LEDGER_ID ?? process.env.LEDGER)}`;
       told.ledger = await (await fetch(process.env.LEDGER, { headers: { authorization } })).json();
