@@ -66,13 +66,14 @@ def test_tokens_on_loopback(terminal: Terminal) -> None:
         assert server.end(signal.SIGINT) == (0, "")
 
 
-def test_tokens_on_a_unix_socket(terminal: Terminal) -> None:
+@pytest.mark.parametrize("one_is_left", [False, True])
+def test_tokens_on_a_unix_socket(terminal: Terminal, one_is_left: bool) -> None:
     """A socket that owner and group may use, put in the place of one left behind, and removed at the end."""
     terminal.trust("")
     path = terminal.folder / "tokens.sock"
-    left_behind = socket.socket(socket.AF_UNIX)
-    left_behind.bind(str(path))
-    left_behind.close()
+    if one_is_left:
+        with socket.socket(socket.AF_UNIX) as left_behind:
+            left_behind.bind(str(path))
     with terminal.server("gateway", "--front", "nginx", "--token-listen", f"unix:{path}") as server:
         assert server.process.stdout is not None
         assert server.process.stdout.readline() == f"unix:{path} ready\n", server.errors
