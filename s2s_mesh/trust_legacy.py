@@ -17,6 +17,7 @@ from .trust_report import Report, shown
 API_KEY, BASIC = "api_key", "basic"
 _KEY_FIELD, _TOKEN_FIELD = "X-Api-Key", "Workload-Authorization"
 _YEAR = 366 * 86400.0  # seconds
+_LAST_YEAR = 2099  # of an end that is one; the year 9999 cannot even be written as a date of the HTTP header
 
 
 class LegacyRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +96,10 @@ def check_legacy(
                 path,
                 f"found no [[allow]] row from {shown(row.issuer)} to {shown(row.audience)}; expected one: an "
                 "old credential may do what its pair is granted, and no more",
+            )
+        if row.until.year > _LAST_YEAR:
+            report.problem(
+                f"{path}.until", f"found {row.until}; expected a day that comes: this is a row without an end"
             )
         if not _check_kind(row, path, report):
             continue
