@@ -9,6 +9,7 @@ import functools
 import re
 import ssl
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -33,7 +34,15 @@ _FILE_MAX_AGE = 0.0  # clamped up to the floor: a pinned file is looked at as of
 
 
 class FetchFailed(Exception):
-    """No document came; the text says why, for the log."""
+    """No document came; the text says why, for the log.
+
+    Attributes:
+        status: of an answer that is of no use, or None where there was none.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Fetched(NamedTuple):
@@ -43,11 +52,13 @@ class Fetched(NamedTuple):
         jwks: its set, or None for "not modified".
         max_age: seconds that the answer is fresh from now on, or None where it does not say.
         etag: its entity tag, if it has one that can be sent back.
+        clock: what the server's clock showed, in Unix seconds, or None where it does not say.
     """
 
     jwks: JWKSet | None
     max_age: float | None
     etag: str | None
+    clock: float | None = None
 
 
 def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
@@ -92,7 +103,7 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
     if answer.status == _NOT_MODIFIED:
         return Fetched(None, max_age, _etag(answer.fields) or etag)
     jwks = JWKSet.parse(answer.body, assumed=source.assumed_algorithms)
-    return Fetched(jwks, max_age, _etag(answer.fields))
+    return Fetched(jwks, max_age, _etag(answer.fields), _clock(answer.fields))
 
 
 class _Answer(NamedTuple):
@@ -129,14 +140,19 @@ def _get(
 
 def _body(response: httpcore.Response, fields: httpx.Headers, types: Sequence[str]) -> bytes:
     if response.status != 200:
-        raise FetchFailed(f"answered {response.status}, expected 200 (redirects are not followed)")
+        raise FetchFailed(
+            f"answered {response.status}, expected 200 (redirects are not followed)", status=response.status
+        )
     if fields.get("content-encoding", "identity").lower() != "identity":
         raise FetchFailed(
-            f"sent content-encoding {fields['content-encoding']!r} although identity was asked for"
+            f"sent content-encoding {fields['content-encoding']!r} although identity was asked for",
+            status=response.status,
         )
     kind = fields.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in types:
-        raise FetchFailed(f"sent content-type {kind!r}, expected one of {', '.join(sorted(types))}")
+        raise FetchFailed(
+            f"sent content-type {kind!r}, expected one of {', '.join(sorted(types))}", status=response.status
+        )
     body = bytearray()
     for chunk in response.iter_stream():
         body += chunk
@@ -161,8 +177,21 @@ def _max_age(fields: httpx.Headers) -> float | None:
         return None
     # an unreadable number is stale (RFC 9111 section 4.2.1), a huge one is clamped by the caller
     seconds = min((float(age) if _SECONDS.fullmatch(age) else 0.0) for age in ages)
+    return max(seconds - _age(fields), 0.0)
+
+
+def _age(fields: httpx.Headers) -> float:
+    """How long the answer lay in a cache on the way."""
     age = fields.get("age", "0")
-    return max(seconds - (float(age) if _SECONDS.fullmatch(age) else 0.0), 0.0)
+    return float(age) if _SECONDS.fullmatch(age) else 0.0
+
+
+def _clock(fields: httpx.Headers) -> float | None:
+    """`Date` is when the answer was made (RFC 9110 section 6.6.1), whole seconds."""
+    try:
+        return parsedate_to_datetime(fields.get("date", "")).timestamp() + _age(fields)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import formatdate
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -266,6 +267,7 @@ class Endpoint:
         asked: of each request, when it came and its fields.
         cache_control: of the answers, or None.
         etags: whether answers have an entity tag.
+        ahead: seconds by which its clock is ahead, or None for answers that do not say what it shows.
         instead: bytes to say instead of the answer; none at all hang up.
     """
 
@@ -273,6 +275,7 @@ class Endpoint:
         self.asked: list[tuple[float, Mapping[str, str]]] = []
         self.cache_control: str | None = "max-age=300"
         self.etags = True
+        self.ahead: float | None = None
         self.instead: bytes | None = None
         self.url = url
         self._clock = clock
@@ -283,6 +286,10 @@ class Endpoint:
     def publish(self, *signers: SigningKey) -> None:
         """Serve these keys from now on."""
         self._body = jwks(*signers)
+
+    def publish_document(self, body: bytes) -> None:
+        """Serve this document from now on."""
+        self._body = body
 
     def hold(self) -> None:
         """Take requests, but answer none before `release`."""
@@ -300,6 +307,8 @@ class Endpoint:
             return self.instead
         etag = f'"{hashlib.sha256(self._body).hexdigest()[:16]}"'
         fields = [f"ETag: {etag}"] if self.etags else []
+        if self.ahead is not None:
+            fields.append(f"Date: {formatdate(self._clock() + self.ahead, usegmt=True)}")
         if self.cache_control is not None:
             fields.append(f"Cache-Control: {self.cache_control}")
         if self.etags and head.fields.get("if-none-match") == etag:

@@ -40,6 +40,11 @@ FLOORS: list[list[str]] = [
         "discovery",
         "user_token",
         "txn_token",
+        "trust_diff",
+        "trust_graph",
+        "layers",
+        "trust_image",
+        "trust_page",
     ],
     [
         "rotation",
@@ -66,6 +71,8 @@ FLOORS: list[list[str]] = [
         "forward_auth",
         "explain",
         "wellknown",
+        "findings",
+        "looks",
     ],
     [
         "threads",

@@ -518,7 +518,7 @@ def test_a_set_that_did_not_change_is_not_sent_again() -> None:
         first = get(edge.url)
         assert first.etag is not None
         edge.cache_control = "max-age=60"
-        assert get(edge.url, etag=first.etag) == (None, 60, first.etag)
+        assert get(edge.url, etag=first.etag) == Fetched(None, 60, first.etag)
         edge.publish()
         second = get(edge.url, etag=first.etag)
         assert kids(second) == set()
@@ -530,9 +530,9 @@ def test_a_set_that_did_not_change_is_not_sent_again() -> None:
 def test_not_modified_may_name_another_tag() -> None:
     """RFC 9111 section 4.3.4: the fields of a 304 replace the stored ones; what is absent stays."""
     with Peer(says(answer(status="304 Not Modified", kind=None))) as server:
-        assert get(server.url(), etag='"a"') == (None, None, '"a"')
+        assert get(server.url(), etag='"a"') == Fetched(None, None, '"a"')
     with Peer(says(answer(b"", 'ETag: W/"b"', status="304 Not Modified", kind=None))) as server:
-        assert get(server.url(), etag='"a"') == (None, None, 'W/"b"')
+        assert get(server.url(), etag='"a"') == Fetched(None, None, 'W/"b"')
 
 
 @pytest.mark.parametrize(
@@ -553,6 +553,23 @@ def test_entity_tags_that_could_not_be_sent_back_are_ignored(field: str, etag: s
         assert get(server.url()).etag == etag
         assert kids(get(server.url(), etag=etag)) == {key().kid}
     assert server.heads[1].fields.get("if-none-match") == etag
+
+
+@pytest.mark.parametrize(
+    ("fields", "clock"),
+    [
+        (["Date: Fri, 15 Jan 2027 08:00:00 GMT"], 1_800_000_000),
+        (["Date: Fri, 15 Jan 2027 08:00:00 GMT", "Age: 30"], 1_800_000_030),
+        (["Date: Fri, 15 Jan 2027 08:00:00 GMT", "Age: x"], 1_800_000_000),
+        (["Date: yesterday"], None),
+        (["Date: Fri, 99 Jan 2027 08:00:00 GMT"], None),
+        (["X: y"], None),
+    ],
+)
+def test_the_clock_of_the_server(fields: list[str], clock: float | None) -> None:
+    """What `Date` says, and the time that the answer lay in a cache since; nothing if it cannot be read."""
+    with Peer(says(answer(GOOD, *fields))) as server:
+        assert get(server.url()).clock == clock
 
 
 # -- TLS --------------------------------------------------------------------------------------------------

@@ -19,10 +19,7 @@ else:
     import tomli as tomllib
 
 TRUST = Path(__file__).parent.parent / "trust"
-GENERATE = (
-    'python -c "import json, s2s_mesh.trust as t; print(json.dumps(t.json_schema(), indent=2))" '
-    "> trust/trust.schema.json"
-)
+GENERATE = "s2s-mesh trust schema > trust/trust.schema.json"
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 

@@ -26,8 +26,10 @@ def main() -> NoReturn:
     logging.basicConfig(handlers=[handler], format="%(levelname)s: %(message)s")
     try:
         from .app import app
+        from .completion import PROGRAM, prepare
 
-        sys.exit(app(prog_name="s2s-mesh"))
+        prepare()
+        sys.exit(app(prog_name=PROGRAM))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except OSError as error:  # of --help and the like; commands explain theirs

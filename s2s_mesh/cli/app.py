@@ -9,7 +9,20 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import KeyStoreError, MeshError
-from . import INTERRUPTED, PIPE_CLOSED, deny, gateway, init, keys, migration, servers, tokens, trust
+from . import (
+    INTERRUPTED,
+    PIPE_CLOSED,
+    completion,
+    deny,
+    doctor,
+    gateway,
+    init,
+    keys,
+    migration,
+    servers,
+    tokens,
+    trust,
+)
 
 
 class _Guarded(TyperGroup):
@@ -35,7 +48,7 @@ class _Guarded(TyperGroup):
 app = typer.Typer(
     cls=_Guarded,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # `completion` prints the scripts, and changes no file of anybody
     # plain help is quick, and is the same in a terminal, a pipe and a log
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -75,9 +88,11 @@ app.command("whoami")(servers.whoami)
 app.command("serve")(servers.serve)
 app.command("gateway")(gateway.gateway)
 trust.app.command("migration")(migration.migration)
+app.command("doctor")(doctor.doctor)
 app.add_typer(trust.app, name="trust")
 app.add_typer(keys.app, name="keys")
 app.command("jwks")(keys.jwks)
 app.add_typer(tokens.app, name="token")
 app.add_typer(deny.app, name="deny")
 app.add_typer(migration.app, name="legacy")
+app.command("completion")(completion.completion)

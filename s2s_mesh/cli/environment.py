@@ -13,9 +13,18 @@ from ..errors import ConfigError, StoreReason
 if TYPE_CHECKING:
     from ..manager import KeyManager
     from ..settings import Settings
+    from ..trust import TrustConfig
 
 # What the passing of time or a restarted server mends; a service waits for it. Everything else is a mistake.
 PASSING = frozenset({StoreReason.UNREACHABLE, StoreReason.CONFLICT})
+
+
+def trust_file(environ: Mapping[str, str]) -> Path | None:
+    """The trust file that is named, or else the default one if it is there."""
+    from ..settings import DEFAULT_TRUST_FILE
+
+    named = environ.get("S2S_MESH_TRUST_FILE", "").strip()
+    return Path(named) if named else Path(DEFAULT_TRUST_FILE) if Path(DEFAULT_TRUST_FILE).exists() else None
 
 
 def optional_trust(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -24,12 +33,14 @@ def optional_trust(environ: Mapping[str, str]) -> dict[str, Any]:
     Without one nobody may call this service, and a loopback id is taken as it is: whether to believe it is
     decided by the trust files of others.
     """
-    from ..settings import DEFAULT_TRUST_FILE
+    return {} if trust_file(environ) is not None else {"trust": nobody()}
+
+
+def nobody() -> TrustConfig:
+    """The trust of a service that nobody may call."""
     from ..trust import TrustConfig
 
-    if environ.get("S2S_MESH_TRUST_FILE", "").strip() or Path(DEFAULT_TRUST_FILE).exists():
-        return {}
-    return {"trust": TrustConfig(issuers={}, pairs={}, allow_loopback_http=True)}
+    return TrustConfig(issuers={}, pairs={}, allow_loopback_http=True)
 
 
 def load_settings() -> Settings:

@@ -13,6 +13,7 @@ from ..clock import now
 from ..errors import ConfigError
 from .output import AsJSON, print_json, print_table
 from .tokens import read_token
+from .trust_review import diff, graph, schema
 
 if TYPE_CHECKING:
     from ..explain import Explanation
@@ -196,6 +197,11 @@ def _print_explanation(answer: Explanation, as_json: bool) -> None:
 
 def _scopes(answer: Explanation) -> str:
     return f"the scopes {' '.join(sorted(answer.scopes))}" if answer.scopes else "no scopes"
+
+
+app.command("diff")(diff)
+app.command("graph")(graph)
+app.command("schema")(schema)
 
 
 def _count(number: int, what: str) -> str:

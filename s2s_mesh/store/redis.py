@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from redis import exceptions as says
 from redis.sentinel import MasterNotFoundError
@@ -102,6 +103,26 @@ class RedisStore:
         )
         listener.start()
         return listener.stop
+
+    def server_facts(self) -> Mapping[str, str]:
+        """What the primary says about its memory and persistence, for `s2s-mesh doctor`.
+
+        Returns:
+            members of INFO; and `save` of CONFIG, which is missing where that may not be asked.
+
+        Raises:
+            KeyStoreError: as `load`; a user with the rights that a service needs may not ask.
+        """
+
+        def ask(client: RedisClient) -> dict[str, str]:
+            facts: dict[str, Any] = {}
+            for section in ("memory", "persistence"):
+                facts |= client.beside_key(self._key, "INFO", section)
+            with suppress(says.ResponseError):
+                facts |= client.beside_key(self._key, "CONFIG GET", "save")
+            return {name: str(value) for name, value in facts.items()}
+
+        return self._call(ask)
 
     def _session(self) -> _Session:
         # By process: after a fork the parent's sockets are not the child's to use, and its lock may be held
