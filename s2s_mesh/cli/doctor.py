@@ -107,6 +107,7 @@ def _examine(environ: Mapping[str, str], reviewed: Path | None) -> Iterator[Find
 def _trust(path: Path | None) -> tuple[TrustConfig | None, Finding]:
     from ..findings import Finding, Verdict
     from ..trust_file import TrustFile
+    from ..trust_legacy import end_warnings
 
     trust = None
     if path is None:
@@ -121,9 +122,10 @@ def _trust(path: Path | None) -> tuple[TrustConfig | None, Finding]:
             verdict, found = Verdict.FAIL, str(error)
             do = "mend it: services that run keep its last good content, and those that start do not start"
         else:
-            verdict = Verdict.WARN if trust.warnings else Verdict.OK
-            found = "; ".join(trust.warnings) or f"{path} is good"
-            do = f"mend what `s2s-mesh trust check {path}` warns of" if trust.warnings else ""
+            warnings = [*trust.warnings, *end_warnings(trust.legacy, now())]
+            verdict = Verdict.WARN if warnings else Verdict.OK
+            found = "; ".join(warnings) or f"{path} is good"
+            do = f"mend what `s2s-mesh trust check {path}` warns of" if warnings else ""
     expected = "a good trust file, without warnings"
     return trust, Finding(check="trust file", verdict=verdict, found=found, expected=expected, do=do)
 
