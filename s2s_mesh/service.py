@@ -270,6 +270,8 @@ class Service(ServiceLife):
             else:
                 await protected(scope, receive, send)
 
+        # for tools that look for the router inside, as `s2s-mesh trust check --app` does
+        wrapped.__wrapped__ = protected  # type: ignore[attr-defined]
         return wrapped
 
     def _document_routes(self, documents: Mapping[str, str]) -> list[BaseRoute]:

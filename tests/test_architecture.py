@@ -41,6 +41,7 @@ FLOORS: list[list[str]] = [
         "user_token",
         "txn_token",
         "trust_diff",
+        "route_fit",
         "trust_graph",
         "layers",
         "trust_image",

@@ -73,6 +73,7 @@ class Shell:
         self.endpoints["edge"].publish(key())
         self.endpoints["edge"].etags = False
         self.endpoints["ledger"].publish(key(name="second"))
+        (folder / "app.py").write_text(snippets("README.md", "python")[0])
         program = folder / "bin" / "s2s-mesh"
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m s2s_mesh "$@"\n')

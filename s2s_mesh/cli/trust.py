@@ -11,6 +11,7 @@ import typer
 
 from ..clock import now
 from ..errors import ConfigError
+from . import app_routes
 from .output import AsJSON, print_json, print_table
 from .tokens import read_token
 from .trust_review import diff, graph, schema
@@ -24,6 +25,25 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Trust files
 @app.command("check")
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The trust file, usually trust/trust.toml.")],
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app", metavar="MODULE:APP", help="Also compare the route rules with this app's router."
+        ),
+    ] = None,
+    audience: Annotated[
+        str | None,
+        typer.Option(
+            "--audience",
+            metavar="URL",
+            envvar="S2S_MESH_ISSUER",
+            help="Whose app it is, where the app does not say.",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option("--root-path", metavar="PATH", help="What callers write before the app's own paths."),
+    ] = "",
     as_json: AsJSON = False,
 ) -> None:
     """Say whether a trust file is good.
@@ -33,9 +53,13 @@ def check(
     ended or end late; the file is good nevertheless. A file that is not there or cannot be read is exit
     code 2.
 
+    With --app, imports a Starlette or FastAPI app and compares: a rule that no route answers, and a route
+    that no rule covers, are exit code 1. Whatever importing the app needs has to be there.
+
     \b
     Example:
       s2s-mesh trust check trust/trust.toml
+      s2s-mesh trust check trust/trust.toml --app app:app
     """
     from ..trust_file import TrustFile
     from ..trust_legacy import end_warnings
@@ -54,13 +78,18 @@ def check(
         raise typer.Exit(1) from None
     pairs, routes = len(config.pairs), len(config.routes)
     warnings = [*config.warnings, *(f"{file}: {line}" for line in end_warnings(config.legacy, now()))]
+    fit = None if app is None else app_routes.compare(app, config, audience, root_path)
     if as_json:
         answer = {"file": str(file), "good": True, "pairs": pairs, "routes": routes}
-        print_json({**answer, "problems": [], "warnings": warnings})
-        return
-    for warning in warnings:
-        typer.echo(f"warning: {warning}")
-    typer.echo(f"{file} is good: {_count(pairs, 'pair')}, {_count(routes, 'route rule')}")
+        print_json({**answer, "problems": [], "warnings": warnings, **({} if fit is None else fit.facts())})
+    else:
+        for warning in warnings:
+            typer.echo(f"warning: {warning}")
+        typer.echo(f"{file} is good: {_count(pairs, 'pair')}, {_count(routes, 'route rule')}")
+        if fit is not None:
+            fit.show()
+    if fit is not None and fit.misfits:
+        raise typer.Exit(1)
 
 
 @app.command("explain")
