@@ -140,15 +140,22 @@ def clocks(looks: Mapping[str, Look], trust: TrustConfig) -> Iterator[Finding]:
     elif not wrong:
         found = f"agrees with {_servers(len(ahead))}"
         yield Finding(check="clock", verdict=Verdict.OK, found=found)
-    elif len(ahead) > 1 and abs(median(ahead.values())) > _CLOCKS_AGREE:
-        # most of the others would have to be wrong in the same way
+    elif len(ahead) > 1 and (alike := _most(list(wrong.values()), len(ahead))):
         leeway = min(_leeway(trust, issuer) for issuer in wrong)
         do = "set this machine's clock: run an NTP client on it"
-        yield _clock("clock of this machine", -median(ahead.values()), leeway, do)
+        yield _clock("clock of this machine", -median(alike), leeway, do)
     else:
         for issuer, by in wrong.items():
             do = "set its clock, or this machine's: run an NTP client there"
             yield _clock(f"clock of {issuer}", by, _leeway(trust, issuer), do)
+
+
+def _most(differences: list[float], of: int) -> list[float]:
+    """The differences in one direction, if more than half of all have them; else none."""
+    for alike in ([by for by in differences if by > 0], [by for by in differences if by < 0]):
+        if 2 * len(alike) > of:
+            return alike
+    return []
 
 
 def _clock(check: str, by: float, leeway: float, do: str) -> Finding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -368,6 +370,40 @@ def test_table(fleet: Fleet) -> None:
     assert line.endswith("send an ETag (some drop it when they compress)")
     assert summary == whole.stdout.splitlines()[-1] == "13 ok, 1 to be mended soon"
     assert "\x1b" not in whole.stdout
+
+
+def test_a_service_that_runs(fleet: Fleet) -> None:
+    """What `s2s-mesh serve` serves is as the doctor wants it: headers, keys, clock."""
+    port = str(free_port())
+    own = f"http://127.0.0.1:{port}"
+    fleet.terminal.environment["S2S_MESH_ISSUER"] = own
+    fleet.trust(wallets=own)
+    with fleet.terminal.server("serve", "--port", port):
+        findings = fleet.doctor(exit_code=0)
+    assert findings["own JWKS headers"]["found"] == "ETag, fresh for 300 s"
+    assert findings["own keys"]["verdict"] == "ok"
+
+
+def test_progress(fleet: Fleet) -> None:
+    """A person at a terminal sees that something happens, and nothing of it stays."""
+    fleet.start()
+    fleet.endpoints["edge"].hold()
+    master, slave = os.openpty()
+    fleet.terminal.environment |= {"TERM": "xterm-256color", "COLUMNS": "80"}
+    with fleet.terminal.start("doctor", stderr=slave) as process:
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux's way of saying that the other side is closed
+            while chunk := os.read(master, 4096):
+                shown += chunk
+                if b"2/3" in shown:
+                    fleet.endpoints["edge"].release()
+        assert process.stdout is not None
+        assert process.stdout.read().endswith("14 ok\n")
+    os.close(master)
+    assert process.returncode == 0
+    assert b"asking services for their keys" in shown
+    assert shown.rstrip().endswith(b"\x1b[2K")
 
 
 def test_all_is_well_in_words(fleet: Fleet) -> None:

@@ -105,6 +105,18 @@ def clock_findings(**ahead: float | None) -> list[Finding]:
             {"edge": 40, "ledger": 40, "wallets": 0},
             [("clock of this machine", "fail", "40 s slow; tokens are forgiven 30 s")],
         ),
+        ({"edge": 0, "ledger": -40}, [(f"clock of {LEDGER}", "fail", "40 s slow; tokens are forgiven 30 s")]),
+        (
+            {"edge": -61, "ledger": -62},
+            [("clock of this machine", "fail", "62 s fast; tokens are forgiven 30 s")],
+        ),
+        (
+            {"edge": 59, "ledger": -40},
+            [
+                (f"clock of {EDGE}", "warn", "59 s fast; tokens are forgiven 60 s"),
+                (f"clock of {LEDGER}", "fail", "40 s slow; tokens are forgiven 30 s"),
+            ],
+        ),
     ],
 )
 def test_clocks(ahead: dict[str, float | None], said: list[tuple[str, str, str]]) -> None:
