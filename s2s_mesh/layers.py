@@ -6,6 +6,7 @@ that pass columns, order each column by its neighbours, then move everything tow
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -133,6 +134,7 @@ def _columns(names: Sequence[str], forward: Sequence[tuple[str, str]]) -> dict[s
     for a, b in forward:
         before[b].add(a)
         after[a].add(b)
+    rank = {name: place for place, name in enumerate(names)}
     columns: dict[str, int] = {}
     order: list[str] = []
     waiting = {name: len(before[name]) for name in names}
@@ -141,7 +143,7 @@ def _columns(names: Sequence[str], forward: Sequence[tuple[str, str]]) -> dict[s
         name = ready.pop(0)
         order.append(name)
         columns[name] = max((columns[other] + 1 for other in before[name]), default=0)
-        for other in sorted(after[name], key=names.index):
+        for other in sorted(after[name], key=rank.__getitem__):
             waiting[other] -= 1
             if not waiting[other]:
                 ready.append(other)
@@ -185,9 +187,11 @@ def _crossings(table: list[list[_Node]]) -> int:
     for left, right in pairwise(table):
         places = {id(node): i for i, node in enumerate(right)}
         ends = [sorted(places[id(other)] for other in node.right) for node in left]
-        flat = [place for group in ends for place in group]
-        # ends of one box stand in order, so that they do not count
-        count += sum(a > b for i, a in enumerate(flat) for b in flat[i + 1 :])
+        above: list[int] = []
+        # ends of one box stand in order, so that they do not cross each other
+        for place in (place for group in ends for place in group):
+            count += len(above) - bisect_right(above, place)
+            insort(above, place)
     return count
 
 

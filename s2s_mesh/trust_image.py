@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
@@ -33,17 +34,17 @@ def svg(graph: TrustGraph) -> str:
     """
     if not graph.services:
         return _document(Size(320, 60), ['<text x="24" y="36">nobody may call anybody</text>'])
-    sizes = {service: _size(service, graph) for service in graph.services}
+    outgoing = Counter(call.issuer for call in graph.calls)
+    incoming = Counter(call.audience for call in graph.calls)
+    sizes = {service: _size(service, max(outgoing[service], incoming[service])) for service in graph.services}
     labels = len(graph.calls) <= _LABELLED
     longest = max((len(_label(call)) for call in graph.calls), default=0) if labels else 0
     gap = max(90.0, longest * _LABEL_CHARACTER + 60)
     layers = in_layers(sizes, [(call.issuer, call.audience) for call in graph.calls], column_gap=gap)
     ends = _ends(graph, layers, sizes)
     parts = [_arrow(call, layers, ends, sizes, labelled=labels) for call in graph.calls]
-    callers = {call.issuer for call in graph.calls}
-    called = {call.audience for call in graph.calls}
     for service, size in sizes.items():
-        kind = "called" if service not in callers else "caller" if service not in called else ""
+        kind = "called" if service not in outgoing else "caller" if service not in incoming else ""
         parts.append(_box(service, kind, layers.centres[service], size))
     return _document(Size(layers.size.width + 2 * _MARGIN, layers.size.height + 2 * _MARGIN), parts)
 
@@ -63,10 +64,7 @@ def _document(size: Size, parts: list[str]) -> str:
     return "\n".join([head, f"<style>{_STYLE}</style>", arrow, white, *parts, "</svg>"]) + "\n"
 
 
-def _size(service: str, graph: TrustGraph) -> Size:
-    outgoing = sum(call.issuer == service for call in graph.calls)
-    incoming = sum(call.audience == service for call in graph.calls)
-    ports = max(outgoing, incoming)
+def _size(service: str, ports: int) -> Size:
     return Size(len(short_name(service)) * _CHARACTER + 24, max(30.0, ports * _PORT + 10))
 
 
