@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from starlette.authentication import AuthCredentials, UnauthenticatedUser
@@ -13,37 +11,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .claims import check_scopes
 from .context import SERVING, serving
+from .doors import (
+    MARK,
+    TWICE,
+    Door,
+    answer_document,
+    document_at,
+    log_refusal,
+    missing_scope,
+    nobody,
+    wanted_scopes,
+    warn_of_sunset,
+)
 from .drivers import drive_async
-from .errors import ConfigError, Forbidden, Reason
+from .errors import ConfigError
 from .identity import Principal
 from .inbound import Admitted, RequestFacts
 from .refusal import Refusal
-from .runtime import Runtime
-from .wellknown import DOCUMENTS, Answer, WellKnown
-
-log = logging.getLogger("s2s_mesh.access")
-_MARK = "s2s_mesh.service"
-
-
-class Door(Protocol):
-    """What the middleware needs of a `Service`."""
-
-    @property
-    def well_known(self) -> WellKnown | None:
-        """Our own documents; None for a service that only verifies."""
-
-    @property
-    def public_paths(self) -> frozenset[str]:
-        """Exact paths that also let anonymous callers in."""
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """Unix seconds."""
-
-    def awake(self, now: float) -> Runtime:
-        """The living parts in this process, started or woken if need be."""
 
 
 class GrantedScopes(tuple[str, ...]):
@@ -64,7 +49,8 @@ class MeshCredentials(AuthCredentials):
 
     Attributes:
         principal: the caller, or None.
-        missing: the first scope that was asked for and is missing, or None.
+        missing: the first scope that was asked for and is missing, or None; empty where no more was asked
+            for than a caller that is known.
         replaced: whether the application's answer was replaced by ours for that.
     """
 
@@ -97,11 +83,12 @@ def require(*scopes: str) -> Callable[[HTTPConnection], Principal]:
     Raises:
         ConfigError: something that is no scope (RFC 6749 section 3.3).
     """
-    wanted = sorted(check_scopes(scopes)) if scopes else []
+    wanted = wanted_scopes(scopes)
 
     def caller(connection: HTTPConnection) -> Principal:
         principal = connection.user
         if not isinstance(principal, Principal):
+            connection.auth.missing = ""
             raise HTTPException(401, headers={"www-authenticate": "Bearer"})
         # asking for it lets the middleware say in the 403 which scope it is
         if any(scope not in connection.auth.scopes for scope in wanted):
@@ -132,20 +119,19 @@ class MeshMiddleware:
         if kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if _MARK in scope:
-            raise ConfigError(
-                "this request already passed an s2s_mesh middleware: one per request path; use it on the "
-                "outer application or on the mounted one, not on both"
-            )
-        scope[_MARK] = True
+        if MARK in scope:
+            raise ConfigError(TWICE)
+        scope[MARK] = True
         if kind == "http" and "/.well-known/" in scope["path"]:
-            document = self._document(scope)
+            document = document_at(self._service, scope["method"], _route_path(scope))
             if document is not None:
                 await self._well_known(document, scope, receive, send)
                 return
         now = self._service.clock()
         runtime = self._service.awake(now)
-        outcome = runtime.inbound.admit(self._facts(scope), now)
+        outcome = runtime.inbound.admit(
+            facts_of(scope, public=bool(self._public_paths) and _route_path(scope) in self._public_paths), now
+        )
         if not isinstance(outcome, Admitted):
             if not isinstance(outcome, Refusal):
                 outcome = await drive_async(outcome, runtime, self._service.clock)
@@ -159,47 +145,38 @@ class MeshMiddleware:
         scope["user"] = UnauthenticatedUser() if principal is None else principal
         scope["auth"] = credentials = MeshCredentials(principal)
 
-        def send_unless_403(message: Message) -> Awaitable[None]:
+        def send_unless_refused(message: Message) -> Awaitable[None]:
             # no coroutine of its own, which would cost one more for each message
             if credentials.missing is None or kind != "http":
                 return send(message)
-            return self._send_full_403(message, scope, send, credentials, runtime)
+            return self._send_full_answer(message, scope, send, credentials)
 
         user = None if outcome.principal is None else outcome.principal.user
         if user is None and SERVING.get() is None:
-            await self.app(scope, receive, send_unless_403)
+            await self.app(scope, receive, send_unless_refused)
             return
         # also for none: called in the process of another request, this one must not show that one's user
         with serving(self._service, user):
-            await self.app(scope, receive, send_unless_403)
+            await self.app(scope, receive, send_unless_refused)
 
-    async def _send_full_403(
-        self, message: Message, scope: Scope, send: Send, credentials: MeshCredentials, runtime: Runtime
+    async def _send_full_answer(
+        self, message: Message, scope: Scope, send: Send, credentials: MeshCredentials
     ) -> None:
-        """Starlette's `@requires` answers a bare 403; ours names the scope and is logged."""
+        """Starlette's `@requires` answers a bare 403; ours names the scope and is logged. So with our 401."""
         if credentials.replaced:
             return
-        if message["type"] != "http.response.start" or message["status"] != 403:
+        status = 403 if credentials.missing else 401
+        if message["type"] != "http.response.start" or message["status"] != status:
             await send(message)
             return
         credentials.replaced = True
-        caller = None if credentials.principal is None else credentials.principal.issuer
-        missing = Forbidden(
-            Reason.MISSING_SCOPE,
-            f"{caller or 'anonymous'} lacks {credentials.missing}",
-            scope=credentials.missing,
-        )
-        refusal = runtime.inbound.forbidden(missing, caller=caller)
-        log_refusal(scope["method"], scope["path"], refusal)
+        realm = self._service.issuer
+        if credentials.missing:
+            refusal = missing_scope(credentials.principal, credentials.missing, realm=realm)
+        else:
+            refusal = nobody(realm)
+        _log_refusal(scope, refusal)
         await _refuse("http", scope, send, refusal)
-
-    def _document(self, scope: Scope) -> str | None:
-        """Which of our own documents is asked for; they are public whatever credentials come along."""
-        well_known = self._service.well_known
-        if well_known is None or scope["method"] not in ("GET", "HEAD"):
-            return None
-        path = _route_path(scope)
-        return path if path in DOCUMENTS else well_known.absolute_paths.get(path)
 
     async def _well_known(self, document: str, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._serve_well_known:
@@ -213,22 +190,16 @@ class MeshMiddleware:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    def _facts(self, scope: Scope) -> RequestFacts:
-        return RequestFacts(
-            headers=scope["headers"],
-            method=scope.get("method", "GET"),  # a websocket handshake is a GET
-            raw_path=scope.get("raw_path") or quote(scope["path"]).encode(),
-            query=scope.get("query_string", b""),
-            public=bool(self._public_paths) and _route_path(scope) in self._public_paths,
-        )
 
-
-def answer_document(service: Door, document: str, method: str, if_none_match: str | None) -> Answer:
-    """Answer for one of our own documents from the ring in memory; wakes the housekeeper if there is none."""
-    well_known, now = service.well_known, service.clock()
-    assert well_known is not None  # noqa: S101 - only services with keys have these routes
-    runtime = service.awake(now)
-    return well_known.answer(document, runtime.ring, now, method=method, if_none_match=if_none_match)
+def facts_of(scope: Scope, *, public: bool) -> RequestFacts:
+    """What a decision rests on; see `RequestFacts`."""
+    return RequestFacts(
+        headers=scope["headers"],
+        method=scope.get("method", "GET"),  # a websocket handshake is a GET
+        raw_path=scope.get("raw_path") or quote(scope["path"]).encode(),
+        query=scope.get("query_string", b""),
+        public=public,
+    )
 
 
 def _with_sunset(scope: Scope, send: Send, principal: Principal, ends_at: float) -> Send:
@@ -242,27 +213,6 @@ def _with_sunset(scope: Scope, send: Send, principal: Principal, ends_at: float)
         await send(message)
 
     return send_with_sunset
-
-
-def warn_of_sunset(method: str, path: str, principal: Principal, ends_at: float) -> str:
-    """Log that an old credential was used, and return what Sunset says of its end (RFC 8594 section 3).
-
-    No Deprecation field (RFC 9745): its value is the day on which that began, which no [[legacy]] row says.
-
-    Args:
-        method, path: of the request; the path decoded.
-        principal: who used it.
-        ends_at: Unix seconds.
-    """
-    sunset = formatdate(ends_at, usegmt=True)
-    log.warning(
-        "%s used an old credential, which ends at %s: %s %s",
-        principal.issuer,
-        sunset,
-        method,
-        quote(path),
-    )
-    return sunset
 
 
 def _route_path(scope: Scope) -> str:
@@ -285,24 +235,5 @@ async def _refuse(kind: str, scope: Scope, send: Send, refusal: Refusal) -> None
     await send({"type": f"{prefix}.body", "body": refusal.body})
 
 
-def log_refusal(method: str, path: str, refusal: Refusal) -> None:
-    """Tell the operator why; the caller has the request id only. `path` is decoded."""
-    facts: dict[str, Any] = {
-        "reason": refusal.reason.value,
-        "status": refusal.status,
-        "claimed_issuer": refusal.claimed_issuer,
-        "request_id": refusal.request_id,
-    }
-    # nobody who merely knocks without a credential should fill the log
-    level = logging.INFO if refusal.reason is Reason.NO_CREDENTIAL else logging.WARNING
-    log.log(
-        level,
-        "refused %s %s: %s: %s [claimed issuer %s, request %s]",
-        method,
-        quote(path),
-        refusal.reason.value,
-        refusal.detail,
-        refusal.claimed_issuer,
-        refusal.request_id,
-        extra={"s2s_mesh": facts},
-    )
+def _log_refusal(scope: Scope, refusal: Refusal) -> None:
+    log_refusal(scope.get("method", "WEBSOCKET"), scope["path"], refusal)

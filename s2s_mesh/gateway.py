@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .asgi import log_refusal, warn_of_sunset
+from .doors import log_refusal, warn_of_sunset
 from .drivers import drive_async
 from .errors import Forbidden
 from .forward_auth import REQUEST_ID, VERIFY, check_front, identity_fields, original

@@ -118,6 +118,10 @@ class ServiceLife:
         if runtime.manager is None or runtime.manager.usable is None:
             await asyncio.to_thread(runtime.load_ring)
 
+    def serves_documents(self) -> None:
+        """Say that this process answers for our own documents, so that it may sign with a key at once."""
+        self._serves = True
+
     def _serves_jwks(self) -> bool:
         return self._serves
 

@@ -15,9 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import settings as settings_
 from . import user_door, users
-from .asgi import MeshMiddleware, answer_document
+from .asgi import MeshMiddleware
 from .claims import check_scopes
 from .context import inbound_user
+from .doors import answer_document
 from .drivers import drive, drive_async
 from .httpx_auth import MeshAuth
 from .httpx_transport import transport as mesh_transport
@@ -261,7 +262,7 @@ class Service(ServiceLife):
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """Any ASGI application, protected, started with its lifespan, and with our own documents served."""
         protected = MeshMiddleware(app, self, serve_well_known=True)
-        self._serves = self.well_known is not None
+        self.serves_documents()
 
         async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
@@ -277,7 +278,7 @@ class Service(ServiceLife):
     def _document_routes(self, documents: Mapping[str, str]) -> list[BaseRoute]:
         if self.well_known is None:
             return []
-        self._serves = True
+        self.serves_documents()
 
         def route(path: str, document: str) -> Route:
             async def endpoint(request: Request) -> Response:

@@ -110,6 +110,7 @@ FLOORS: list[list[str]] = [
         "context",
         "httpx_auth",
         "httpx_transport",
+        "doors",
         "asgi",
         "life",
         "user_door",

@@ -1,0 +1,249 @@
+"""gRPC servers, `grpc` and `grpc.aio`: an interceptor decides about each call, `caller()` says who calls.
+
+A method is a route: `POST`, path `/package.Service/Method`. Metadata are the header fields. What is refused
+is `UNAUTHENTICATED`, `PERMISSION_DENIED`, `INVALID_ARGUMENT` or `UNAVAILABLE`, with the id under which the
+log has the reason, and with the fields of the HTTP answer as trailing metadata. Keys are published over HTTP:
+by another process of the service, or by `s2s-mesh serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextvars import Context, ContextVar, copy_context
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from ..context import SERVING, Serving
+from ..doors import UNPROTECTED, Caller, Door, decide, decide_async, wanted_scopes
+from ..errors import ConfigError
+from ..identity import Principal
+from ..inbound import RequestFacts
+from ..refusal import Refusal
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+_CALLER: ContextVar[Caller | None] = ContextVar("s2s_mesh.grpc", default=None)
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+_TOLD = {"www-authenticate", "retry-after"}
+
+
+def caller() -> Principal | None:
+    """The caller of the method that runs here; None for an anonymous one of a public path.
+
+    Raises:
+        ConfigError: no call that passed the interceptor is served here.
+    """
+    return _here().principal
+
+
+def require(*scopes: str) -> Callable[[Method], Method]:
+    """Make a decorator for methods of a servicer: callers without these scopes get `PERMISSION_DENIED`.
+
+    Raises:
+        ConfigError: something that is no scope; later, that no interceptor was passed.
+    """
+    wanted = wanted_scopes(scopes)
+
+    def decorate(method: Method) -> Method:
+        guarded: Any
+        if inspect.isasyncgenfunction(method):
+
+            @wraps(method)
+            async def guarded(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
+                refused = _here().refused(wanted)
+                if refused is not None:
+                    await _abort_async(refused, context)
+                    return
+                async for message in method(self, request, context):
+                    yield message
+
+        elif inspect.iscoroutinefunction(method):
+
+            @wraps(method)
+            async def guarded(self: Any, request: Any, context: Any) -> Any:
+                refused = _here().refused(wanted)
+                if refused is not None:
+                    return await _abort_async(refused, context)
+                return await method(self, request, context)
+
+        else:
+
+            @wraps(method)
+            def guarded(self: Any, request: Any, context: Any) -> Any:
+                refused = _here().refused(wanted)
+                return method(self, request, context) if refused is None else _abort(refused, context)
+
+        return guarded  # type: ignore[no-any-return]
+
+    return decorate
+
+
+class Interceptor(grpc.ServerInterceptor):
+    """For `grpc.server(pool, interceptors=[Interceptor(service)])`: only who may call comes through.
+
+    A call is decided about where its method runs, in the pool, since that may wait for keys; no message is
+    deserialised before.
+    """
+
+    def __init__(self, service: Door) -> None:
+        self._service = service
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """See `grpc.ServerInterceptor`."""
+        return _guarded(continuation(handler_call_details), self._service, handler_call_details)
+
+
+class AioInterceptor(grpc.aio.ServerInterceptor):
+    """For `grpc.aio.server(interceptors=[AioInterceptor(service)])`: only who may call comes through.
+
+    Methods are coroutines or asynchronous generators; in plain functions, which `grpc.aio` runs in threads,
+    `caller()` does not know the call.
+    """
+
+    def __init__(self, service: Door) -> None:
+        self._service = service
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """See `grpc.aio.ServerInterceptor`."""
+        details = handler_call_details
+        outcome = await decide_async(self._service, _facts(self._service, details), details.method)
+        if isinstance(outcome, Refusal):
+            return _refusing_async(outcome)
+        # in the context of the one task in which the whole call is served
+        _CALLER.set(outcome)
+        here = Serving(self._service, None if outcome.principal is None else outcome.principal.user)
+        SERVING.set(here)
+
+        def is_over(_: object) -> None:
+            here.user = None
+
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs
+        task.add_done_callback(is_over)
+        return await continuation(details)
+
+
+def _here() -> Caller:
+    found = _CALLER.get()
+    if found is None:
+        raise ConfigError(UNPROTECTED)
+    return found
+
+
+def _facts(service: Door, details: Any) -> RequestFacts:
+    method = details.method.encode("latin-1", "replace")
+    return RequestFacts(
+        headers=[
+            (name.encode("latin-1", "replace"), _bytes(value)) for name, value in details.invocation_metadata
+        ],
+        method="POST",
+        # gRPC decodes nothing, so what would be decoded for a rule means something else there
+        raw_path=b"" if b"%" in method else method,
+        public=details.method in service.public_paths,
+    )
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+
+
+def _guarded(handler: Any, service: Door, details: Any) -> Any:
+    """The same method behind the decision; one that does not exist is refused to whom nothing is told."""
+    if handler is None:
+        handler = grpc.unary_unary_rpc_method_handler(_unknown)
+    streams = (handler.request_streaming, handler.response_streaming)
+    method = {
+        (False, False): handler.unary_unary,
+        (False, True): handler.unary_stream,
+        (True, False): handler.stream_unary,
+        (True, True): handler.stream_stream,
+    }[streams]
+
+    def behaviour(given: Any, context: Any) -> Any:
+        outcome = decide(service, _facts(service, details), details.method)
+        if isinstance(outcome, Refusal):
+            return _abort(outcome, context)
+        here = copy_context()
+        here.run(_CALLER.set, outcome)
+        request = given if handler.request_streaming else _deserialised(handler, given, context)
+        if handler.response_streaming:
+            return _stream_within(here, _served(outcome, method, request, context))
+        return here.run(_answer, outcome, method, request, context)
+
+    make: Any = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[streams]
+    # an iterator of requests deserialises each when it is asked for the next
+    deserializer = handler.request_deserializer if handler.request_streaming else None
+    return make(behaviour, request_deserializer=deserializer, response_serializer=handler.response_serializer)
+
+
+def _unknown(_: Any, context: Any) -> None:
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+
+def _deserialised(handler: Any, given: Any, context: Any) -> Any:
+    if handler.request_deserializer is None:
+        return given
+    try:
+        return handler.request_deserializer(given)
+    except Exception:  # noqa: BLE001 - as gRPC itself does
+        return context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+
+
+def _answer(caller: Caller, method: Any, request: Any, context: Any) -> Any:
+    with caller.serving():
+        return method(request, context)
+
+
+def _served(caller: Caller, method: Any, request: Any, context: Any) -> Generator[Any, None, None]:
+    with caller.serving():
+        yield from method(request, context)
+
+
+def _stream_within(here: Context, messages: Generator[Any, None, None]) -> Iterator[Any]:
+    """Each step of a generator in one context, whichever thread asks for it."""
+    over = object()
+    try:
+        while (message := here.run(next, messages, over)) is not over:
+            yield message
+    finally:
+        here.run(messages.close)
+
+
+def _status(refused: Refusal) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+    told = tuple((name, value) for name, value in refused.headers if name in _TOLD)
+    details = f"{HTTPStatus(refused.status).phrase} (urn:uuid:{refused.request_id})"
+    return _CODES[refused.status], details, told
+
+
+def _abort(refused: Refusal, context: Any) -> None:
+    code, details, metadata = _status(refused)
+    context.set_trailing_metadata(metadata)
+    context.abort(code, details)
+
+
+async def _abort_async(refused: Refusal, context: Any) -> None:
+    code, details, metadata = _status(refused)
+    await context.abort(code, details, metadata)
+
+
+def _refusing_async(refused: Refusal) -> Any:
+    async def refuse(_: Any, context: Any) -> None:
+        await _abort_async(refused, context)
+
+    # one that reads no request before it answers; on the wire all kinds are the same
+    return grpc.stream_stream_rpc_method_handler(refuse)
