@@ -170,11 +170,10 @@ class MeshMiddleware:
             await send(message)
             return
         credentials.replaced = True
-        realm = self._service.issuer
         if credentials.missing:
-            refusal = missing_scope(credentials.principal, credentials.missing, realm=realm)
+            refusal = missing_scope(self._service, credentials.principal, credentials.missing)
         else:
-            refusal = nobody(realm)
+            refusal = nobody(self._service)
         _log_refusal(scope, refusal)
         await _refuse("http", scope, send, refusal)
 

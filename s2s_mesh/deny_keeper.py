@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from .deny_list import DenyList
 from .errors import KeyStoreError
+from .log_fields import fields
 from .settings import Settings
 from .store import Document, Notifier, SealedStore
 from .store.conflicts import despite_conflicts
@@ -66,11 +67,17 @@ class DenyListKeeper:
         except KeyStoreError as failed:
             if self._error != failed.reason.value:
                 held = "the last one stays in force" if self.current is not None else "calls are refused"
-                log.error("the deny list cannot be read, %s: %s: %s", held, failed.reason.value, failed)
+                log.error(
+                    "the deny list cannot be read, %s: %s: %s",
+                    held,
+                    failed.reason.value,
+                    failed,
+                    extra=fields("deny_list_failed", reason=failed.reason.value),
+                )
             self._error = failed.reason.value
         else:
             if self._error is not None:
-                log.info("the deny list can be read again")
+                log.info("the deny list can be read again", extra=fields("deny_list_recovered"))
             self._error = None
         return self.current
 
@@ -114,7 +121,14 @@ class DenyListKeeper:
         for rule in rules.rules.values():
             if rule != before.get(rule.id):
                 what = "in force" if rule.removed_at is None else "removed"
-                log.warning("deny rule %s is %s: %s (%s)", rule.id, what, rule.named(), rule.why)
+                log.warning(
+                    "deny rule %s is %s: %s (%s)",
+                    rule.id,
+                    what,
+                    rule.named(),
+                    rule.why,
+                    extra=fields("deny_rule", rule=rule.id, in_force=rule.removed_at is None),
+                )
         self.current = rules
         return rules
 

@@ -15,13 +15,13 @@ from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
-from . import refusal
 from .claims import check_scopes
 from .context import serving
 from .drivers import drive, drive_async
 from .errors import Forbidden, Reason, TokenRejected
 from .identity import Principal, ServiceId
 from .inbound import Admitted, RequestFacts
+from .log_fields import fields
 from .refusal import Refusal
 from .runtime import Runtime
 from .wellknown import DOCUMENTS, Answer, WellKnown
@@ -83,12 +83,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             wanted: of `wanted_scopes`; none means any caller that is known.
         """
-        realm = self.service.issuer
         if self.principal is None:
-            return self._logged(nobody(realm))
+            return self._logged(nobody(self.service))
         for scope in wanted:
             if scope not in self.principal.scopes:
-                return self._logged(missing_scope(self.principal, scope, realm=realm))
+                return self._logged(missing_scope(self.service, self.principal, scope))
         return None
 
     def serving(self) -> AbstractContextManager[None]:
@@ -145,22 +144,23 @@ def _concluded(
         log_refusal(facts.method, path, outcome)
         return outcome
     principal, method = outcome.principal, facts.method
-    fields: Sequence[tuple[str, str]] = ()
+    more: Sequence[tuple[str, str]] = ()
     if principal is not None and outcome.sunset is not None:
-        fields = (("sunset", warn_of_sunset(method, path, principal, outcome.sunset)),)
-    return Caller(service=service, principal=principal, method=method, path=path, fields=fields)
+        more = (("sunset", warn_of_sunset(method, path, principal, outcome.sunset)),)
+    return Caller(service=service, principal=principal, method=method, path=path, fields=more)
 
 
-def nobody(realm: str) -> Refusal:
+def nobody(service: Door) -> Refusal:
     """The full 401 for an anonymous caller of a public path, where the application wants somebody."""
-    return refusal.of_token(TokenRejected(Reason.NO_CREDENTIAL, "nobody, on a public path"), realm=realm)
+    why = TokenRejected(Reason.NO_CREDENTIAL, "nobody, on a public path")
+    return service.awake(service.clock()).inbound.refused(why)
 
 
-def missing_scope(principal: Principal | None, scope: str, *, realm: str) -> Refusal:
+def missing_scope(service: Door, principal: Principal | None, scope: str) -> Refusal:
     """The full 403 for a caller who lacks a scope that the application asked for."""
     caller = None if principal is None else principal.issuer
     why = Forbidden(Reason.MISSING_SCOPE, f"{caller or 'anonymous'} lacks {scope}", scope=scope)
-    return refusal.forbidden(why, realm=realm, caller=caller)
+    return service.awake(service.clock()).inbound.refused(why, caller=caller)
 
 
 def document_at(service: Door, method: str, path: str) -> str | None:
@@ -205,12 +205,6 @@ def log_refusal(method: str, path: str, refused: Refusal) -> None:
         method, path: of the request; the path decoded.
         refused: what the caller gets.
     """
-    facts = {
-        "reason": refused.reason.value,
-        "status": refused.status,
-        "claimed_issuer": refused.claimed_issuer,
-        "request_id": refused.request_id,
-    }
     # nobody who merely knocks without a credential should fill the log
     level = logging.INFO if refused.reason is Reason.NO_CREDENTIAL else logging.WARNING
     log.log(
@@ -222,7 +216,13 @@ def log_refusal(method: str, path: str, refused: Refusal) -> None:
         refused.detail,
         refused.claimed_issuer,
         refused.request_id,
-        extra={"s2s_mesh": facts},
+        extra=fields(
+            "refused",
+            reason=refused.reason.value,
+            status=refused.status,
+            claimed_issuer=refused.claimed_issuer,
+            request_id=refused.request_id,
+        ),
     )
 
 
@@ -243,5 +243,11 @@ def warn_of_sunset(method: str, path: str, principal: Principal, ends_at: float)
         sunset,
         method,
         quote(path),
+        extra=fields(
+            "old_credential",
+            issuer=principal.issuer,
+            audience=principal.audience,
+            credential=principal.credential,
+        ),
     )
     return sunset

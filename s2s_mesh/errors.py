@@ -219,6 +219,7 @@ class Forbidden(MeshError):
         reason: from the closed list `Reason`.
         detail: what was found and expected, for the log.
         scope: the scopes that would be needed, space-delimited, or None.
+        caller: the issuer that may not, or None where that is not known yet.
     """
 
     def __init__(self, reason: Reason, detail: str = "", *, scope: str | None = None) -> None:
@@ -226,6 +227,7 @@ class Forbidden(MeshError):
         self.reason = reason
         self.detail = detail
         self.scope = scope
+        self.caller: str | None = None
 
 
 class NoUser(MeshError):

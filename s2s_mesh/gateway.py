@@ -78,7 +78,7 @@ class Gateway:
                 public_paths=self._service.public_paths,
             )
         except Forbidden as why:
-            return _refused(scope["method"], raw_path, runtime.inbound.forbidden(why))
+            return _refused(scope["method"], raw_path, runtime.inbound.refused(why))
         outcome = runtime.inbound.admit(asked, now)
         if not isinstance(outcome, (Admitted, Refusal)):
             outcome = await drive_async(outcome, runtime, self._service.clock)

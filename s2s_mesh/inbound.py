@@ -64,12 +64,16 @@ class Inbound:
         realm: named in challenges; the service's own id.
         policy: asked last, or None.
         tally: counts the callers that have a [[legacy]] row.
+
+    Attributes:
+        cached: `Verifier.cached`.
     """
 
     def __init__(
         self, verifier: Verifier, *, realm: str, policy: Policy | None = None, tally: Tally | None = None
     ) -> None:
         self._verifier = verifier
+        self.cached = verifier.cached
         self._realm = realm
         self._policy = policy
         self._tally = tally or Tally()
@@ -107,7 +111,7 @@ class Inbound:
         try:
             rule = self.check_route(facts, known)
         except Forbidden as why:
-            return self.forbidden(why, caller=known.issuer)
+            return self._forbidden(why, known)
         if rule is not None and (rule.replay == ONCE or rule.proof == WPT or rule.user in PROVED):
             return None
         if routes.legacy is not None:
@@ -122,7 +126,7 @@ class Inbound:
         try:
             yield from _obey(policy, facts, known, now)
         except Forbidden as why:
-            return self.forbidden(why, caller=known.issuer)
+            return self._forbidden(why, known)
         except Unavailable as why:
             return refusal.unavailable(why)
         return Admitted(known)
@@ -176,7 +180,7 @@ class Inbound:
             try:
                 principal = yield from self.authorize(facts, principal, now, proved, fields)
             except Forbidden as why:
-                return self.forbidden(why, caller=principal.issuer)
+                return self._forbidden(why, principal)
         except TokenRejected as why:
             why = why if token is None else bearer.of_the_field(why, token)
             basic = rows is not None and rows.basic_is_live(now)
@@ -244,12 +248,21 @@ class Inbound:
             method, path = request
             # what is not ASCII turns into "?", which no path holds
             facts = RequestFacts(method=method, raw_path=path.encode("ascii", "replace"))
-            principal = yield from self.authorize(facts, principal, now)
+            try:
+                principal = yield from self.authorize(facts, principal, now)
+            except Forbidden as why:
+                why.caller = principal.issuer
+                raise
         return principal
 
-    def forbidden(self, why: Forbidden, *, caller: str | None = None) -> Refusal:
-        """The 403 for a caller that is known; see `refusal.forbidden`."""
+    def refused(self, why: Forbidden | TokenRejected, *, caller: str | None = None) -> Refusal:
+        """The answer to what a door found beside `admit`; `caller` as in `refusal.forbidden`."""
+        if isinstance(why, TokenRejected):
+            return refusal.of_token(why, realm=self._realm)
         return refusal.forbidden(why, realm=self._realm, caller=caller)
+
+    def _forbidden(self, why: Forbidden, caller: Principal) -> Refusal:
+        return refusal.forbidden(why, realm=self._realm, caller=caller.issuer)
 
     def check_route(self, facts: RequestFacts, principal: Principal) -> RouteRule | None:
         """The rule that a known caller meets; None where routes have none (or need none: `facts.public`).

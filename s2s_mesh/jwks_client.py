@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,6 +17,8 @@ from .jitter import between
 from .jwks import JWKSet
 from .jwks_fetch import TOTAL_SECONDS, Fetched, FetchFailed, fetch
 from .jwks_shared import MAX_DELAY, SharedJWKS, Turn
+from .log_fields import fields
+from .observer import CoolingDown, Event, JWKSFetched
 from .resolver import KeyResolver, Why
 from .shared_sets import SharedSet
 from .threads import far_from_threading
@@ -38,6 +41,7 @@ class JWKSClient:
         clock: Unix seconds.
         shared: what other processes of this service fetched, looked at before the network is; closed by
             this object.
+        tell: the observers' ear.
 
     Attributes:
         wait_seconds: how long a caller waits in all; a fetch has ended by then, unless it had to queue up.
@@ -51,11 +55,13 @@ class JWKSClient:
         clock: Callable[[], float],
         *,
         shared: SharedJWKS | None = None,
+        tell: Callable[[Event], None] = lambda _event: None,
     ) -> None:
         self._resolver = resolver
         self._trust = trust
         self._clock = clock
         self._shared = shared
+        self._tell = tell
         self.wait_seconds = WAIT_SECONDS if shared is None else WAIT_SECONDS + MAX_DELAY
         self._lock = threading.Lock()
         self._in_flight: dict[str, Future[None]] = {}
@@ -85,9 +91,12 @@ class JWKSClient:
             if issuer in self._in_flight:
                 return self._in_flight[issuer]
             why = self._resolver.needed(issuer, kid, now)
-            if why is None or not self._resolver.allowed(issuer, why, now):
+            if why is None:
                 return None
-            return self._start(issuer, why, now, kid)
+            if self._resolver.allowed(issuer, why, now):
+                return self._start(issuer, why, now, kid)
+        self._tell(CoolingDown(issuer=issuer, why=why.value))
+        return None
 
     def refresh_due(self) -> None:
         """Start the background refreshes that are due, new issuers first seen included."""
@@ -155,7 +164,7 @@ class JWKSClient:
 
     def _fetch(self, source: Accepted, why: Why, found: SharedSet | None) -> SharedSet | None:
         """Bring the issuer's set, from the network unless it was found; returns what others should know."""
-        issuer = source.issuer
+        issuer, at, began = source.issuer, self._clock(), time.perf_counter()
         etag = self._resolver.etag(issuer)
         outcome: SharedSet | Fetched | Exception
         try:
@@ -169,6 +178,8 @@ class JWKSClient:
             self._in_flight.pop(issuer, None)
             if _same_place(source, self._trust.key_sources.get(issuer)):  # not reloaded meanwhile
                 fetched = self._apply(issuer, why, outcome, etag, now, jitter)
+        took = time.perf_counter() - began
+        self._tell(JWKSFetched(issuer=issuer, why=why.value, result=_result(outcome), at=at, seconds=took))
         # last, because a logging filter that raises must not leave the issuer in flight for ever
         _report(issuer, why, outcome)
         return fetched
@@ -209,11 +220,28 @@ def _error(failed: Exception) -> str:
     return str(failed) if isinstance(failed, (FetchFailed, JWKSInvalid)) else "internal error, see the log"
 
 
+def _result(outcome: SharedSet | Fetched | Exception) -> str:
+    if isinstance(outcome, Exception):
+        return "failed"
+    if isinstance(outcome, SharedSet):
+        return "shared"
+    return "not_modified" if outcome.jwks is None else "fetched"
+
+
 def _report(issuer: str, why: Why, outcome: SharedSet | Fetched | Exception) -> None:
+    if isinstance(outcome, Exception):
+        failed = fields("jwks_not_refreshed", issuer=issuer, why=why.value, error=_error(outcome))
     if isinstance(outcome, (FetchFailed, JWKSInvalid)):
-        log.warning("keys of %s not refreshed (%s): %s", issuer, why.value, outcome)
+        log.warning("keys of %s not refreshed (%s): %s", issuer, why.value, outcome, extra=failed)
     elif isinstance(outcome, Exception):
-        log.error("keys of %s not refreshed (%s): this is a bug", issuer, why.value, exc_info=outcome)
+        log.error(
+            "keys of %s not refreshed (%s): this is a bug", issuer, why.value, exc_info=outcome, extra=failed
+        )
     else:
         for problem in () if outcome.jwks is None else outcome.jwks.ignored:
-            log.info("keys of %s: %s, so it is not used", issuer, problem)
+            log.info(
+                "keys of %s: %s, so it is not used",
+                issuer,
+                problem,
+                extra=fields("jwks_key_ignored", issuer=issuer, problem=problem),
+            )

@@ -31,6 +31,7 @@ import msgspec
 from .errors import JWKSInvalid, KeyStoreError, StoreConflict, StoreReason
 from .jitter import between
 from .jwks_fetch import TOTAL_SECONDS
+from .log_fields import fields
 from .resolver import JWKSCacheLimits
 from .settings import Settings
 from .shared_sets import SharedSet, SharedSets
@@ -260,4 +261,9 @@ class SharedJWKS:
         self._warned_at[kind] = now
         # a logging filter of the application may raise, and no verification may fail because of that
         with contextlib.suppress(Exception):
-            log.warning("the shared JWKS cache %s; keys are fetched without it", problem, **options)
+            log.warning(
+                "the shared JWKS cache %s; keys are fetched without it",
+                problem,
+                extra=fields("jwks_cache_trouble", problem=kind),
+                **options,
+            )

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import now
 from .errors import KeyStoreError
+from .observer import Snapshot
 from .runtime import Runtime
 from .settings import Settings
+from .snapshot import is_ready, snapshot
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,6 +40,7 @@ class ServiceLife:
         self._lock = threading.Lock()
         self._users = 0
         _services.add(self)
+        settings.observers.watch(self.look)
 
     def running(self) -> Runtime:
         """The living parts in this process; starts them at first use."""
@@ -92,16 +95,20 @@ class ServiceLife:
     @property
     def ready(self) -> bool:
         """Whether this process holds a ring (or needs none); for a readiness probe."""
-        runtime = self.running()
-        return runtime.manager is None or runtime.ring is not None
+        return is_ready(self.running())
 
     @property
     def not_ready_reason(self) -> str | None:
         """Why `ready` is false: the store's last error, for the operator; None when ready."""
         runtime = self.running()
-        if runtime.manager is None or runtime.ring is not None:
+        if runtime.manager is None or is_ready(runtime):
             return None
         return str(runtime.manager.last_error or "the key ring is being loaded")
+
+    def look(self) -> Snapshot | None:
+        """How things stand in this process, for observers; None where the service does not run (yet)."""
+        runtime = self._runtime
+        return None if runtime is None else snapshot(runtime, self.clock())
 
     def load(self) -> None:
         """Make sure that the ring is in memory; may block for seconds.

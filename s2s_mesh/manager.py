@@ -15,6 +15,7 @@ from .errors import KeyStoreError, StoreReason
 from .jitter import between
 from .keyring import KeyRing
 from .keys import SigningKey
+from .log_fields import fields
 from .rotation import RotationSchedule
 from .settings import Settings
 from .store import Document, KeyStore, Notifier, SealedStore
@@ -170,13 +171,23 @@ class KeyManager:
             ring = despite_conflicts(lambda: self._attempt(change), self._pause.wait)
         except KeyStoreError as failed:
             if self.last_error is None or self.last_error.reason is not failed.reason:
-                log.error("key ring of %s: %s: %s", self._issuer, failed.reason.value, failed)
+                log.error(
+                    "key ring of %s: %s: %s",
+                    self._issuer,
+                    failed.reason.value,
+                    failed,
+                    extra=fields("key_ring_failed", issuer=self._issuer, reason=failed.reason.value),
+                )
             self.last_error = failed
             raise
         finally:
             self._steps += 1
         if self.last_error is not None:
-            log.info("key ring of %s is in order again", self._issuer)
+            log.info(
+                "key ring of %s is in order again",
+                self._issuer,
+                extra=fields("key_ring_recovered", issuer=self._issuer),
+            )
             self.last_error = None
         return ring
 
@@ -194,7 +205,14 @@ class KeyManager:
         due = due.written()
         self._store.swap(stored, due.to_bytes())
         self.writes += 1
-        log.info("key ring of %s written: version %d, keys %s", self._issuer, due.version, list(due.records))
+        kids = list(due.records)
+        log.info(
+            "key ring of %s written: version %d, keys %s",
+            self._issuer,
+            due.version,
+            kids,
+            extra=fields("key_ring_written", issuer=self._issuer, version=due.version, kids=kids),
+        )
         self._announce(_CHANGED)
         return self._adopt(due)
 
@@ -229,6 +247,12 @@ class KeyManager:
                 self._issuer,
                 held.version,
                 loaded.version,
+                extra=fields(
+                    "key_ring_went_back",
+                    issuer=self._issuer,
+                    version=loaded.version,
+                    held_version=held.version,
+                ),
             )
         return held.merge(loaded)
 

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from .effects import CheckPassword
 from .errors import KeyStoreError
 from .jitter import between
+from .log_fields import fields
 from .migration_use import TOKEN, Tally, Uses, Who
 from .passwords import PasswordChecks, need_argon2
 from .settings import Settings
@@ -124,5 +125,13 @@ class Migration:
             day = max(use.days)
             if who.way != TOKEN and (who, day) not in self._seen:
                 self._seen = {seen for seen in self._seen if seen[1] == day} | {(who, day)}
-                log.info("%s still uses its %s at %s", who.issuer, who.way, who.audience)
+                log.info(
+                    "%s still uses its %s at %s",
+                    who.issuer,
+                    who.way,
+                    who.audience,
+                    extra=fields(
+                        "old_credential", issuer=who.issuer, audience=who.audience, credential=who.way
+                    ),
+                )
         return uses

@@ -106,6 +106,11 @@ class KeyResolver:
         """The instant (Unix seconds) after which the set at hand is used no more; 0 without one."""
         return self._issuers.get(issuer, _NOTHING).stale_until
 
+    def is_stale(self, issuer: str, now: float) -> bool:
+        """Whether the set at hand serves only because the issuer has not answered when it was due."""
+        stale_until = self._issuers.get(issuer, _NOTHING).stale_until
+        return stale_until - self.limits.stale_grace <= now < stale_until
+
     def fetched_at(self, issuer: str) -> float | None:
         """When the issuer last answered (Unix seconds), or None if it never did."""
         return self._issuers.get(issuer, _NOTHING).fetched_at

@@ -13,12 +13,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from . import deny_list, users, wpt
+from . import deny_list, observed, users, wpt
 from .deny_keeper import POLL_SECONDS, DenyListKeeper, deny_list_keeper
 from .effects import CheckPassword, Effect, LoadDenyList, UseOnce
 from .errors import ConfigError, KeyStoreError, StoreReason
 from .identity import EndUser, ServiceId
-from .inbound import Inbound
 from .jitter import between
 from .jwks_client import JWKSClient
 from .jwks_shared import shared_jwks
@@ -29,7 +28,7 @@ from .prover import Prover
 from .replays import Replays
 from .resolver import KeyResolver
 from .settings import Settings
-from .signer import Signer, TokenKind
+from .signer import TokenKind
 from .store import KeyStore
 from .target_uri import TargetURI
 from .threads import far_from_threading
@@ -77,7 +76,8 @@ class Runtime:
         self._trust_file = watched
         trust = (settings.trust if watched is None else watched.current).for_audiences(settings.audiences)  # type: ignore[union-attr]
         self.resolver = KeyResolver(settings.cache_limits)
-        self.client = JWKSClient(self.resolver, trust, clock, shared=shared_jwks(settings, clock))
+        tell = settings.observers.observe
+        self.client = JWKSClient(self.resolver, trust, clock, shared=shared_jwks(settings, clock), tell=tell)
         self.verifier = Verifier(
             audiences=settings.audiences,
             trust=trust,
@@ -91,10 +91,8 @@ class Runtime:
         self._replays.open_for(trust)
         self.migration = Migration(settings, clock=clock)
         self.migration.use(trust)
-        self.inbound = Inbound(
-            self.verifier, realm=settings.issuer, policy=settings.policy, tally=self.migration.tally
-        )
-        self.signer = Signer(settings.issuer, life=settings.token_life, min_key_age=self._min_key_age)
+        self.inbound = observed.inbound(settings, self.verifier, self.resolver, self.migration.tally)
+        self.signer = observed.signer(settings, self._min_key_age)
         self._prover = Prover(self.signer)
         self.manager = (
             None

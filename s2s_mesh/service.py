@@ -25,6 +25,7 @@ from .httpx_transport import transport as mesh_transport
 from .identity import EndUser, Principal, ServiceId
 from .inbound import CallerFlow, RequestLine
 from .life import ServiceLife
+from .observer import Observer
 from .policy import Policy
 from .rotation import RotationSchedule
 from .runtime import Runtime
@@ -55,6 +56,7 @@ class Service(ServiceLife):
         verified_cache_size: verified tokens to remember; 0 for none.
         jwks_cache: "shared" keeps other issuers' keys, sealed, in the key store as well as in each process.
         policy: decides about every call that scopes and route rules allow; see docs/policy.md.
+        observers: are told what happens, for metrics and traces; see docs/telemetry.md.
         allow_loopback_http: accept `http://127.0.0.1:PORT` ids; None takes the trust file's default.
         allow_unsealed_key_store: let private keys of an https issuer lie open in a shared store.
 
@@ -77,6 +79,7 @@ class Service(ServiceLife):
         verified_cache_size: int = 10_000,
         jwks_cache: str = "process",
         policy: Policy | None = None,
+        observers: Collection[Observer] = (),
         allow_loopback_http: bool | None = None,
         allow_unsealed_key_store: bool = False,
     ) -> None:
@@ -93,6 +96,7 @@ class Service(ServiceLife):
             verified_cache_size=verified_cache_size,
             jwks_cache=jwks_cache,
             policy=policy,
+            observers=observers,
             allow_loopback_http=allow_loopback_http,
             allow_unsealed_key_store=allow_unsealed_key_store,
         )
@@ -222,7 +226,7 @@ class Service(ServiceLife):
         runtime = self.awake(at)
         # what is not ASCII turns into "?", which no token holds
         raw = token.encode("ascii", "replace") if isinstance(token, str) else bytes(token)
-        known = runtime.verifier.cached(raw, at) if request is None else None
+        known = runtime.inbound.cached(raw, at) if request is None else None
         return runtime, known or runtime.inbound.verify(raw, at, request)
 
     @property

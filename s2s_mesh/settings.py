@@ -13,6 +13,7 @@ from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
 from .errors import ConfigError
 from .identity import ServiceId
 from .keys import ALGORITHMS, DEFAULT_ALGORITHM
+from .observer import Observer, Observers
 from .policy import Policy, check_policy
 from .resolver import JWKSCacheLimits
 from .rotation import RotationSchedule
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         verified_cache_size: tokens to remember; 0 for none.
         jwks_cache: "process" keeps other issuers' keys in each process, "shared" in the key store as well.
         policy: asked about every call that scopes and route rules allow; None for none.
+        observers: are told what happens.
     """
 
     issuer: ServiceId
@@ -61,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     verified_cache_size: int
     jwks_cache: Literal["process", "shared"]
     policy: Policy | None
+    observers: Observers
 
     def __repr__(self) -> str:
         return f"Settings(issuer={self.issuer!r})"
@@ -139,6 +142,7 @@ def build(
     verified_cache_size: int = 10_000,
     jwks_cache: str = "process",
     policy: Policy | None = None,
+    observers: Collection[Observer] = (),
     allow_loopback_http: bool | None = None,
     allow_unsealed_key_store: bool = False,
 ) -> Settings:
@@ -200,6 +204,7 @@ def build(
         verified_cache_size=verified_cache_size,
         jwks_cache=cache,
         policy=None if policy is None else check_policy(policy, "policy"),
+        observers=Observers(observers),
     )
 
 

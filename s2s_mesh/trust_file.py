@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from .errors import ConfigError
+from .log_fields import fields
 from .trust import IssuerTrust, TrustConfig, UserIssuer
 
 MAX_TRUST_FILE = 4 * 1024 * 1024
@@ -113,7 +114,12 @@ class TrustFile:
             self.last_error = self._logged = None
             return None
         self._use(content, config)
-        _log.info("trust file %s is loaded anew: %d pairs", self.path, len(config.pairs))
+        _log.info(
+            "trust file %s is loaded anew: %d pairs",
+            self.path,
+            len(config.pairs),
+            extra=fields("trust_file_loaded", file=str(self.path), pairs=len(config.pairs)),
+        )
         for warning in config.warnings:
             _log.warning("%s", warning)
         return config
@@ -128,7 +134,11 @@ class TrustFile:
         version = (_digest(content), str(error))
         if version != self._logged:
             self._logged = version
-            _log.error("trust file not used, the last good content stays in force: %s", error)
+            _log.error(
+                "trust file not used, the last good content stays in force: %s",
+                error,
+                extra=fields("trust_file_refused", file=str(self.path), error=str(error)),
+            )
 
     def _is_seen(self) -> bool:
         try:
