@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from s2s_mesh.errors import Reason
 
 MARK = "hostile"
 LEAST = 150
+PIECE = 24  # characters of a credential that nobody could guess, and that no log may hold
+SENT: list[bytes] = []  # the values of all header fields that the test at hand sent
 REASONS: Counter[Reason] = Counter()  # how many rows of the tables imported so far give each reason
 
 
@@ -40,3 +44,36 @@ def rows(table: Sequence[tuple[Any, ...]], *, verdict: int = -1) -> list[Any]:
 def proved(reports: Sequence[Any]) -> int:
     """How many hostile rows are among these passed reports; workers of xdist send theirs to one place."""
     return sum(report.when == "call" and MARK in report.keywords for report in reports)
+
+
+@contextmanager
+def no_credential_logged() -> Iterator[None]:
+    """Whatever the package logs inside, at any level, holds no piece of what was sent."""
+    logger, lines = logging.getLogger("s2s_mesh"), _Lines()
+    level = logger.level
+    SENT.clear()
+    logger.addHandler(lines)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(level)
+    sent = b"\n".join(SENT)
+    for text in lines.texts:
+        line = text.encode("utf-8", "replace")
+        found = [line[at : at + PIECE] for at in range(len(line)) if line[at : at + PIECE] in sent]
+        assert not [piece for piece in found if len(piece) == PIECE], text
+
+
+class _Lines(logging.Handler):
+    """Everything that a record holds, as text: message, arguments, fields, exception."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.DEBUG)
+        self.texts: list[str] = []
+        self.setFormatter(logging.Formatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+        self.texts.append(repr({name: value for name, value in vars(record).items() if name != "exc_info"}))

@@ -21,6 +21,7 @@ from s2s_mesh import Service
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keys import SigningKey
 
+from .hostile import SENT
 from .tokens import EDGE, LEDGER, WALLETS
 
 TRUST = """
@@ -67,7 +68,7 @@ class _Refusals(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         facts = getattr(record, "s2s_mesh", None)
-        if facts is not None:
+        if facts is not None and facts["event"] == "refused":
             self.facts[facts["request_id"]] = facts
 
 
@@ -151,6 +152,7 @@ class Receiver:
         return asyncio.run(self._call(method, path, [*fields, *headers]))
 
     async def _call(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Verdict:
+        SENT.extend(value for _, value in headers)
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(transport=transport, base_url=WALLETS) as http:
             answer = await http.request(method, path, headers=headers)
