@@ -102,9 +102,7 @@ JWKS_KEYS = Metric("s2s_mesh.jwks.keys", ("issuer",), "Keys known of the issuer.
 DENY_LIST_KNOWN = Metric("s2s_mesh.deny_list.known", (), "Whether this process has read the deny list.")
 KEY_STORE_OK = Metric("s2s_mesh.key_store.ok", (), "Whether the last look at the key ring succeeded.")
 RING_AGE = Metric("s2s_mesh.key_ring.age", (), "Since a key of our own took over last.", "s")
-NEXT_ROTATION = Metric(
-    "s2s_mesh.key_ring.next_rotation", (), "Until the key that signs now hands over; below 0 it is late.", "s"
-)
+NEXT_ROTATION = Metric("s2s_mesh.key_ring.next_rotation", (), "Until the key that signs now hands over.", "s")
 ROTATION_PERIOD = Metric("s2s_mesh.key_ring.rotation_period", (), "How long one key signs.", "s")
 
 COUNTERS: Mapping[type[Event], Metric] = {

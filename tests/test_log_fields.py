@@ -41,6 +41,7 @@ def test_every_record_has_the_fields_of_its_event() -> None:
     for call in calls():
         (event,) = call.args
         assert isinstance(event, ast.Constant)
+        assert isinstance(event.value, str)
         assert tuple(keyword.arg for keyword in call.keywords) == EVENTS[event.value], ast.unparse(call)
         written[event.value] = True
     assert set(written) == set(EVENTS)
