@@ -220,12 +220,12 @@ class ObservedSigner(Signer):
         self._tell(kind, audience, now, began)
         return token
 
-    def mint_identity(self, ring: KeyRing, claims: Mapping[str, Any], now: float) -> tuple[str, str]:
-        """See `Signer.mint_identity`."""
+    def sign(self, ring: KeyRing, kind: TokenKind, claims: Mapping[str, Any], now: float) -> tuple[str, str]:
+        """See `Signer.sign`."""
         began = time.perf_counter()
-        minted = super().mint_identity(ring, claims, now)
-        self._tell(TokenKind.IDENTITY, "", now, began)
-        return minted
+        signed = super().sign(ring, kind, claims, now)
+        self._tell(kind, "", now, began)
+        return signed
 
     def _tell(self, kind: TokenKind, audience: str, now: float, began: float) -> None:
         self._observe(Minted(kind=kind.value, audience=audience, at=now, seconds=time.perf_counter() - began))

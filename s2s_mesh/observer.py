@@ -144,7 +144,7 @@ class Minted(Event, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         kind: its `typ`.
-        audience: whom it is for, as a service id; empty for a token that names nobody.
+        audience: the service that it is for; empty where it is for no single one.
         at: Unix seconds at which that began.
         seconds: that it took.
     """
@@ -176,7 +176,7 @@ class Kept(Event, frozen=True, gc=False):
 
 
 class JWKSState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the keys of one issuer in the trust file.
+    """What is known of the keys of one issuer in the trust file, of services or of users.
 
     Attributes:
         issuer: whose.

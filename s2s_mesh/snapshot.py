@@ -14,7 +14,6 @@ def is_ready(runtime: Runtime) -> bool:
 def snapshot(runtime: Runtime, now: float) -> Snapshot:
     """What observers see at `now` (Unix seconds)."""
     resolver, manager, ring = runtime.resolver, runtime.manager, runtime.ring
-    issuers = runtime.verifier.trust.issuers
     signing = None if ring is None else ring.signing_record(now)
     took_over = [] if ring is None else [r.sign_from for r in ring.records.values() if r.sign_from <= now]
     return Snapshot(
@@ -27,7 +26,7 @@ def snapshot(runtime: Runtime, now: float) -> Snapshot:
                 stale_until=resolver.stale_until(issuer),
                 keys=len(resolver.keys(issuer)),
             )
-            for issuer in issuers
+            for issuer in runtime.verifier.trust.key_sources
         ),
         deny_list_known=None if runtime.deny is None else runtime.verifier.deny is not None,
         key_store_failed=None if manager is None else manager.last_error is not None,

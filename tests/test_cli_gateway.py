@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import httpx
@@ -48,6 +49,28 @@ def test_life_of_a_gateway(terminal: Terminal) -> None:
             assert client.get(f"/token?audience={OTHER}", headers=MARK).status_code == 404
             assert server.end(signal.SIGTERM) == (0, "")
     assert "Traceback" not in server.errors
+
+
+def test_metrics_on_request(terminal: Terminal) -> None:
+    """With the option, whoever reaches the gateway can scrape it."""
+    terminal.trust("")
+    with terminal.server("gateway", "--front", "envoy", "--metrics") as server:
+        with httpx.Client(base_url=server.url) as client:
+            assert client.get("/verify/else").status_code == 401
+            shown = client.get("/metrics").text
+        refused = 's2s_mesh_verifications_total{cached="false",issuer="unknown",reason="no_credential"} 1.0'
+        assert refused in shown.splitlines()
+        assert server.end(signal.SIGTERM) == (0, "")
+
+
+def test_metrics_need_their_package(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, what to install is said at once."""
+    terminal.trust("")
+    monkeypatch.delitem(sys.modules, "s2s_mesh.integrations.prometheus", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    result = terminal.call("gateway", "--front", "nginx", "--metrics")
+    assert result.exit_code == 2
+    assert "pip install 's2s-mesh[prometheus]'" in result.stderr
 
 
 def test_tokens_on_loopback(terminal: Terminal) -> None:

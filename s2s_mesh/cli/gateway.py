@@ -8,12 +8,15 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ConfigError
 from .servers import Host, Port
+
+if TYPE_CHECKING:
+    from ..integrations.prometheus import Prometheus
 
 _UNIX = "unix:"
 _SOCKET_MODE = 0o660  # owner and group
@@ -41,6 +44,9 @@ def gateway(
             "--public", metavar="PATH", help="An exact path that lets anonymous callers in too; repeat."
         ),
     ] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Answer /metrics for Prometheus (extra prometheus).")
+    ] = False,
 ) -> None:
     """Decide for a service that is not Python, asked by the proxy in front of it.
 
@@ -49,8 +55,9 @@ def gateway(
     answers 400, 401, 403 or 503; standard error says why. Only the fields of the proxy named by --front are
     believed. Its configuration has to remove such fields of clients: take it from examples/gateway.
 
-    Publishes the /.well-known documents, and answers /healthz and /readyz. With --token-listen, the service
-    gets tokens for calls of its own, on this machine only, and only with the field S2S-Mesh-Request: true.
+    Publishes the /.well-known documents, and answers /healthz and /readyz, with --metrics also /metrics.
+    With --token-listen, the service gets tokens for calls of its own, on this machine only, and only with the
+    field S2S-Mesh-Request: true.
 
     Prints "http://HOST:PORT ready" once it accepts connections, and such a line for --token-listen.
 
@@ -64,11 +71,21 @@ def gateway(
     from ..token_door import TokenDoor
     from . import serving
 
-    service = Service.from_env(public_paths=public or ())
-    app = Gateway(service, front=front)
+    observer = _prometheus() if metrics else None
+    observers = () if observer is None else (observer,)
+    service = Service.from_env(public_paths=public or (), observers=observers)
+    app = Gateway(service, front=front, metrics=observer)
     with _token_listener(token_listen) as listener:
         beside = None if listener is None else serving.Beside(TokenDoor(service), listener)
         serving.run(app, service, host=host, port=port, beside=beside)
+
+
+def _prometheus() -> Prometheus:
+    try:
+        from ..integrations.prometheus import Prometheus
+    except ImportError as missing:
+        raise ConfigError(f"--metrics: {missing}; pip install 's2s-mesh[prometheus]'") from None
+    return Prometheus()
 
 
 @contextlib.contextmanager
