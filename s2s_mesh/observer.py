@@ -6,6 +6,7 @@ a stranger claims to be is `UNKNOWN`, so nobody outside can add to the values th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 from typing import Protocol
@@ -69,7 +70,7 @@ class Refused(Event, frozen=True, kw_only=True, gc=False):
         issuer: whom the credential names, not authentic; or `UNKNOWN`.
         reason: why.
         cached: whether the token had been verified before.
-        at, seconds: as in `Verified`; no seconds where nothing was verified.
+        at, seconds: as in `Verified`; 0 where the application refused, or a door did before verifying.
     """
 
     issuer: str
@@ -270,4 +271,6 @@ class Observers:
             except Exception:
                 if id(observer) not in self._failed:
                     self._failed.add(id(observer))
-                    log.exception("an observer failed, which is logged once: %s", type(observer).__name__)
+                    # a logging filter of the application may raise, and no verification may fail because of that
+                    with contextlib.suppress(Exception):
+                        log.exception("an observer failed, which is logged once: %s", type(observer).__name__)

@@ -81,6 +81,20 @@ def test_an_observer_that_fails_is_logged_once_and_disturbs_nobody(caplog: pytes
     ]
 
 
+def test_not_even_the_log_gets_in_the_way() -> None:
+    """A logging filter that raises as well changes nothing."""
+
+    def raises(_record: logging.LogRecord) -> bool:
+        raise RuntimeError("a filter of the application")
+
+    log = logging.getLogger("s2s_mesh")
+    log.addFilter(raises)
+    try:
+        Observers([Broken()]).observe(Recalled(EDGE))
+    finally:
+        log.removeFilter(raises)
+
+
 @pytest.mark.parametrize("wrong", [object(), print, Listener], ids=["object", "function", "class"])
 def test_what_is_no_observer(wrong: Any) -> None:
     """It is refused at construction, with what is expected."""
