@@ -271,6 +271,6 @@ class Observers:
             except Exception:
                 if id(observer) not in self._failed:
                     self._failed.add(id(observer))
-                    # a logging filter of the application may raise, and no verification may fail because of that
+                    # a logging filter of the application may raise, and no call may fail because of that
                     with contextlib.suppress(Exception):
                         log.exception("an observer failed, which is logged once: %s", type(observer).__name__)
