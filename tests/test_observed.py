@@ -113,6 +113,14 @@ def test_a_scope_that_the_application_misses(wallets: Wallets) -> None:
     assert heard == [Recalled(EDGE).labels, refused(Reason.MISSING_SCOPE, cached=True)]
 
 
+def test_a_door_cannot_name_whom_the_trust_file_does_not(wallets: Wallets) -> None:
+    """Whatever a door refuses for, the issuers that are counted are those of the trust file."""
+    why = Forbidden(Reason.MISSING_SCOPE)
+    for caller in ("https://stranger.example.com", None, EDGE):
+        wallets.receiver.service.running().inbound.forbidden(why, caller=caller)
+    assert [issuer for issuer, *_ in wallets.heard.decisions()] == [UNKNOWN, UNKNOWN, EDGE]
+
+
 def test_an_anonymous_caller_of_a_public_path_is_no_verification(tmp_path: Path) -> None:
     """Nothing was shown, so nothing was verified."""
     with frozen():
