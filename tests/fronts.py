@@ -55,7 +55,7 @@ scopes = ["cards:read"]
 issuer = "{EDGE}"
 audience = "{WALLETS}"
 migration = "prefer"
-until = 2999-12-31
+until = 2099-12-31
 api_key_sha256 = "{sha256(API_KEY.encode()).hexdigest()}"
 
 [[route]]

@@ -62,7 +62,7 @@ def test_the_client_that_sends_both(
     def local(text: str) -> str:
         return text.replace(WALLETS, wallets).replace(LEDGER, own)
 
-    rows = re.sub(r"until = .*", "until = 2999-12-31", rows)
+    rows = re.sub(r"until = .*", "until = 2099-12-31", rows)
     rows = re.sub(r'password_argon2 = ".*?"', f'password_argon2 = "{HASHER.hash("...")}"', rows)
     trust = tmp_path / "trust.toml"
     trust.write_text(f"version = 1\n[defaults]\nallow_loopback_http = true\n{local(rows)}")

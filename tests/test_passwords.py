@@ -121,7 +121,7 @@ def test_a_flood_at_the_door_starves_no_known_caller(tmp_path: Path) -> None:
 
     from .tokens import WALLETS
 
-    receiver = Receiver(tmp_path, edge_keys=[key()], trust=row("basic", until="2999-12-31"))
+    receiver = Receiver(tmp_path, edge_keys=[key()], trust=row("basic", until="2099-12-31"))
     good = {"authorization": basic().decode()}
 
     async def storm() -> tuple[list[int], list[int]]:
