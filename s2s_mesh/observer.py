@@ -69,8 +69,9 @@ class Refused(Event, frozen=True, kw_only=True, gc=False):
     Attributes:
         issuer: whom the credential names, not authentic; or `UNKNOWN`.
         reason: why.
-        cached: whether the token had been verified before.
-        at, seconds: as in `Verified`; 0 where the application refused, or a door did before verifying.
+        cached: whether nothing was verified for it: the token had been before, or a door or the application
+            refused by itself, and `at` is 0.
+        at, seconds: as in `Verified`.
     """
 
     issuer: str

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
-from s2s_mesh import Decision, Forbidden, PolicyFacts, Principal, Reason, TokenRejected
+from s2s_mesh import Decision, Forbidden, PolicyFacts, Principal, Reason, TokenRejected, require
 from s2s_mesh.observer import (
     UNKNOWN,
     CoolingDown,
@@ -117,7 +119,7 @@ def test_a_door_cannot_name_whom_the_trust_file_does_not(wallets: Wallets) -> No
     """Whatever a door refuses for, the issuers that are counted are those of the trust file."""
     why = Forbidden(Reason.MISSING_SCOPE)
     for caller in ("https://stranger.example.com", None, EDGE):
-        wallets.receiver.service.running().inbound.forbidden(why, caller=caller)
+        wallets.receiver.service.running().inbound.refused(why, caller=caller)
     assert [issuer for issuer, *_ in wallets.heard.decisions()] == [UNKNOWN, UNKNOWN, EDGE]
 
 
@@ -127,6 +129,25 @@ def test_an_anonymous_caller_of_a_public_path_is_no_verification(tmp_path: Path)
         wallets = Wallets(tmp_path, public_paths=["/read"]).warm()
         assert wallets.call(None).status == 200
         assert wallets.heard.decisions() == []
+        wallets.receiver.close()
+
+
+def test_an_application_that_wants_somebody_on_a_public_path(tmp_path: Path) -> None:
+    """Nobody came, and was refused by the application's own decorator or dependency."""
+    with frozen():
+        wallets = Wallets(tmp_path, public_paths=["/for-somebody"]).warm()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            caller = require()
+            try:
+                caller(HTTPConnection(scope))
+            except HTTPException as refused:
+                await send({"type": "http.response.start", "status": refused.status_code, "headers": []})
+                await send({"type": "http.response.body"})
+
+        wallets.receiver.app = wallets.receiver.service.wrap(app)  # type: ignore[assignment]
+        assert wallets.call(None, path="/for-somebody").status == 401
+        assert wallets.heard.decisions() == [refused(Reason.NO_CREDENTIAL, UNKNOWN, cached=True)]
         wallets.receiver.close()
 
 
