@@ -112,7 +112,9 @@ class Stand:
         return Verdict(answer.status, told, body, LOG.reason(instance))
 
 
-def service_of(folder: Path, *, prefix: str = "/", methods: Sequence[str] = ("GET", "PUT")) -> Service:
+def service_of(
+    folder: Path, *, prefix: str = "/", methods: Sequence[str] = ("GET", "PUT"), more: str = ""
+) -> Service:
     """`wallets` at `NOW`: edge's keys are pinned, and it may still use an old one; ledger's cannot be had."""
     (folder / "edge.jwks.json").write_bytes(JWKSet([key().public]).to_bytes())
     route = f'[[route]]\naudience = "{WALLETS}"\nmethods = {json.dumps(list(methods))}\n'
@@ -133,7 +135,7 @@ may_act_for = ["{LOGIN}"]
 [[allow]]
 issuer = "{LEDGER}"
 audience = "{WALLETS}"
-{rules}{row(migration="prefer")}""")
+{rules}{row(migration="prefer")}{more}""")
     service = Service(
         issuer=WALLETS,
         trust=folder / "trust.toml",

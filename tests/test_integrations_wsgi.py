@@ -24,11 +24,12 @@ from s2s_mesh.integrations import wsgi as wsgi_door
 from s2s_mesh.wellknown import JWKS
 
 from .hostile import rows
+from .migrating import row
 from .programs import Program, environment
 from .servers import free_port
 from .stands import LOG, Stand, seen, service_of, with_log
 from .stands_wsgi import configure, plain
-from .tokens import EDGE, good
+from .tokens import EDGE, LEDGER, WALLETS, good
 
 R = Reason
 GOOD = good()
@@ -144,6 +145,23 @@ def test_two_doors_are_a_mistake(service: Service) -> None:
 @django_door.require()
 def read(_: HttpRequest) -> HttpResponse:
     raise AssertionError("nobody comes here")
+
+
+def test_every_challenge_is_told(tmp_path: Path) -> None:
+    """In lines of their own, or as a list in Django, which has one line of each name (RFC 9110 section 5.3)."""
+    service = service_of(tmp_path, more=row("basic", issuer=LEDGER))
+    challenges = [f'Bearer realm="{WALLETS}"', f'Basic realm="{WALLETS}", charset="UTF-8"']
+    told: list[tuple[str, str]] = []
+
+    def start_response(_: str, headers: list[tuple[str, str]], *_exc_info: Any) -> Any:
+        told.extend(headers)
+
+    configure(service)
+    with service:
+        list(plain(service)(environ_of(token=None), start_response))
+        answer = call(WSGIHandler(), environ_of(token=None))
+    assert [value for name, value in told if name == "www-authenticate"] == challenges
+    assert (answer[0], answer[1]["www-authenticate"]) == (401, ", ".join(challenges))
 
 
 def test_require_without_the_door_is_a_mistake(service: Service) -> None:
