@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import django
 import flask
-import waitress.server
-import waitress.wasyncore
 import werkzeug.serving
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
@@ -60,20 +58,6 @@ def plain(service: Service) -> WSGIApplication:
     return wsgi_door.protect(app, service)
 
 
-@contextmanager
-def on_waitress(app: Any) -> Iterator[int]:
-    """A server that tells the request target, and strips slashes at its beginning for the application."""
-    server: Any = waitress.server.create_server(app, host="127.0.0.1", port=free_port(), threads=4)
-
-    def stop() -> None:
-        server.task_dispatcher.shutdown()  # first its workers, which wake the loop after each answer
-        # then the loop, on its own thread: it does not expect to be closed from another one
-        server.trigger.pull_trigger(lambda: waitress.wasyncore.close_all(server._map))
-
-    with in_thread(server.run, stop):
-        yield int(server.effective_port)
-
-
 class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
     def log_message(self, *_: object) -> None:
         """No line for each request."""
@@ -89,7 +73,7 @@ def on_wsgiref(app: Any) -> Iterator[int]:
 
 @contextmanager
 def on_werkzeug(app: Any) -> Iterator[int]:
-    """Flask's own server."""
+    """A server that tells the request target under both its names."""
     server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
     with in_thread(server.serve_forever, server.shutdown):
         yield server.server_port
@@ -97,8 +81,8 @@ def on_werkzeug(app: Any) -> Iterator[int]:
 
 
 @contextmanager
-def plain_on_waitress(service: Service) -> Iterator[int]:
-    with on_waitress(plain(service)) as port:
+def plain_on_werkzeug(service: Service) -> Iterator[int]:
+    with on_werkzeug(plain(service)) as port:
         yield port
 
 
@@ -197,7 +181,7 @@ def configure(service: Service) -> None:
 @contextmanager
 def in_django(service: Service) -> Iterator[int]:
     configure(service)
-    with on_waitress(WSGIHandler()) as port:
+    with on_werkzeug(WSGIHandler()) as port:
         yield port
 
 
@@ -210,7 +194,7 @@ def in_django_async(service: Service) -> Iterator[int]:
 
 
 STANDS: dict[str, Callable[[Service], Any]] = {
-    "WSGI on waitress": plain_on_waitress,
+    "WSGI on werkzeug": plain_on_werkzeug,
     "WSGI on wsgiref": plain_on_wsgiref,
     "Flask": in_flask,
     "Django": in_django,

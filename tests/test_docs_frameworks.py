@@ -23,7 +23,7 @@ from s2s_mesh.wellknown import JWKS
 from .programs import ROOT
 from .stands import Stand
 from .stands_asgi import on_aiohttp, on_uvicorn
-from .stands_wsgi import configure, on_waitress
+from .stands_wsgi import configure, on_werkzeug
 from .tokens import EDGE, NOW, WALLETS, good, key
 
 DOCS = "docs/frameworks.md"
@@ -31,8 +31,8 @@ CARD = "/wallets/42/card"
 SERVERS = {
     "FastAPI": on_uvicorn,
     "Litestar": on_uvicorn,
-    "Any WSGI application": on_waitress,
-    "Flask": on_waitress,
+    "Any WSGI application": on_werkzeug,
+    "Flask": on_werkzeug,
     "aiohttp": on_aiohttp,
 }
 
@@ -110,7 +110,7 @@ def test_the_django_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     del names["__builtins__"]
     with override_settings(ROOT_URLCONF="wallets.urls", **names):
         clear_url_caches()
-        check(mesh.service, on_waitress(WSGIHandler()))
+        check(mesh.service, on_werkzeug(WSGIHandler()))
     clear_url_caches()
 
 

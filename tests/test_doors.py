@@ -24,10 +24,8 @@ GOOD = good()
 REALM = f'Bearer realm="{WALLETS}"'
 SITES = {**stands_wsgi.STANDS, **stands_asgi.STANDS}
 ROUTES_FIRST = {"Litestar"}  # finds the route, or none, before anybody is asked
-ONE_SLASH = {
-    "WSGI on wsgiref",
-    "Flask",
-}  # on Python's http.server, which makes one slash of several at the start
+# on Python's http.server, which makes one slash of several at the start
+ONE_SLASH = {"WSGI on werkzeug", "WSGI on wsgiref", "Flask", "Django"}
 
 
 def of(issuer: str) -> bytes:

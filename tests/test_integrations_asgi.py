@@ -25,7 +25,7 @@ from s2s_mesh.wellknown import JWKS
 
 from .stands import Stand, service_of, with_log
 from .stands_asgi import on_aiohttp, on_uvicorn
-from .stands_wsgi import configure, on_waitress
+from .stands_wsgi import configure, on_werkzeug
 from .tokens import WALLETS, good
 
 GOOD = good()
@@ -164,7 +164,7 @@ def test_publish_in_django(service: Service) -> None:
     with override_settings(
         MIDDLEWARE=["s2s_mesh.integrations.django.publish"], ROOT_URLCONF="tests.open_urls"
     ):
-        with on_waitress(WSGIHandler()) as port:
+        with on_werkzeug(WSGIHandler()) as port:
             check_open(port)
         with on_uvicorn(ASGIHandler()) as port:
             check_open(port)

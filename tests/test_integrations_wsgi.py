@@ -148,7 +148,7 @@ def read(_: HttpRequest) -> HttpResponse:
 
 
 def test_every_challenge_is_told(tmp_path: Path) -> None:
-    """In lines of their own, or as a list in Django, which has one line of each name (RFC 9110 section 5.3)."""
+    """In lines of their own; in Django, which has one line of each name, as a list (RFC 9110 section 5.3)."""
     service = service_of(tmp_path, more=row("basic", issuer=LEDGER))
     challenges = [f'Bearer realm="{WALLETS}"', f'Basic realm="{WALLETS}", charset="UTF-8"']
     told: list[tuple[str, str]] = []
