@@ -38,7 +38,7 @@ def test_good(terminal: Terminal) -> None:
     path = ROOT / "trust" / "trust.toml"
     result = terminal.call("trust", "check", str(path))
     assert result.exit_code == 0
-    assert result.stdout == f"{path} is good: 4 pairs, 0 route rules\n"
+    assert result.stdout == f"{path} is good: 5 pairs, 9 route rules\n"
 
 
 def test_warnings(terminal: Terminal) -> None:

@@ -1,9 +1,8 @@
-"""ledger: behind wallets, and closed to everybody else."""
+"""ledger: behind wallets, and closed to everybody else. What each route wants stands in trust.toml."""
 
 import logging
 
 from starlette.applications import Starlette
-from starlette.authentication import requires
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -14,15 +13,15 @@ logging.basicConfig(level=logging.INFO)
 service = Service.from_env()
 
 
-@requires("entries:write")
-async def add_entry(request: Request) -> JSONResponse:
-    """Say who was let in; a real ledger would write the entry down."""
-    caller = request.user
-    return JSONResponse({"caller": caller.issuer, "scopes": sorted(caller.scopes), "kid": caller.kid})
+async def done(request: Request) -> JSONResponse:
+    """Say who was let in; a real ledger would read its entries, or write one."""
+    caller, user = request.user.issuer, request.user.user
+    said = {"caller": caller, "user": user and user.subject, "scopes": sorted(request.user.scopes)}
+    return JSONResponse({**said, "kid": request.user.kid})
 
 
 app = Starlette(
-    routes=[*service.routes, Route("/entries", add_entry, methods=["POST"])],
+    routes=[*service.routes, Route("/entries", done, methods=["GET", "POST"])],
     middleware=[service.middleware],
     lifespan=service.lifespan,
 )

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from runner.fleet import Fleet
 
 _HELP = """\
-Starts edge and wallets (two replicas each), ledger, settlement's key server and an intruder on this machine,
-and one Redis-compatible server; lets them call each other in good and in bad faith; and shows what was
-allowed, what was refused, and the reason in the receiver's log. Keys rotate every 8 seconds here, so that a
-rotation can be watched; the Redis is killed on the way. Takes about half a minute.
+Starts edge and wallets (two replicas each), ledger, the key servers of settlement and partner, an intruder
+and an identity provider on this machine, and one Redis-compatible server; lets them call each other in good
+and in bad faith, as themselves and for users; and shows what was allowed, what was refused, and the reason
+in the receiver's log. Keys rotate every 8 seconds here, so that a rotation can be watched; the Redis is
+killed on the way. Takes about half a minute.
 
 The reason never is in the answer to the caller: it is found in the log by the id that the answer carries.
 
@@ -40,7 +41,7 @@ exit codes:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="run.py",
-        description="Five services, a Redis and a trust.toml: watch them trust and refuse each other.",
+        description="Six services, a login and a Redis: watch them trust and refuse each other.",
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -105,9 +106,11 @@ async def _keep(fleet: Fleet, say: Callable[[str], None]) -> None:
         say(f"  {name:<11} {url}   replicas: {', '.join(fleet.replicas[name])}")
     card = f"{ids['wallets']}/wallets/42/card"
     bearer = '-H "Authorization: Bearer $({} {} {})"'
+    login = f"{ids['login']}/token?user=alice&aud={ids['edge']}"
+    alice = f"-H \"Authorization: Bearer $(curl -s -X POST '{login}')\""
     for remark, line in (
         ("edge's public keys (again in 8 s: they rotate)", f"curl -i {ids['edge']}/.well-known/jwks.json"),
-        ("edge changes a card", f"curl -i -X PUT {ids['edge']}/cards/42"),
+        ("edge changes a card", f"curl -i -X PUT {ids['edge']}/wallets/42/card"),
         ("the same as edge", f"curl -i -X PUT {bearer.format(token, 'edge', ids['wallets'])} {card}"),
         ("settlement may not", f"curl -i -X PUT {bearer.format(token, 'settlement', ids['wallets'])} {card}"),
         (
@@ -115,6 +118,8 @@ async def _keep(fleet: Fleet, say: Callable[[str], None]) -> None:
             f"curl -i -X PUT {bearer.format(token, 'intruder', ids['wallets'])} {card}",
         ),
         ("without a token", f"curl -i -X PUT {card}"),
+        ("alice logs in, and changes her limit", f"curl -i -X PUT {alice} {ids['edge']}/wallets/42/limit"),
+        ("partner's API key (refused now)", f"curl -i -H 'X-Api-Key: {fleet.api_key}' {card}"),
         ("why wallets refused", f"grep -h refused {fleet.directory}/wallets-?.log | tail -3"),
     ):
         say(f"\n# {remark}\n{line}")

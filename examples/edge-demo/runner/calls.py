@@ -6,14 +6,14 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-from s2s_mesh import Service
+from s2s_mesh import EndUser, Service
 from s2s_mesh.jws import b64url_decode, b64url_encode
 from s2s_mesh.signer import Signer, TokenKind
 from s2s_mesh.strict_json import decode_object, encode
@@ -23,7 +23,8 @@ from .fleet import CLI, Fleet
 
 _WORKERS = 4
 _PAUSE = 0.02  # seconds
-_LOG_SECONDS = 3.0
+_LOG_SECONDS = 10.0
+_UNTIL_SECONDS = 20.0  # to wait for what takes one, where the machine has time for it
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,22 @@ class Answer:
         status: HTTP status, or 0 where there was no answer.
         body: the JSON object of the answer, or what stands in its place.
         milliseconds: from request to answer.
+        sunset: when the credential ends, in the words of the answer; "" where it does not say.
     """
 
     status: int
     body: dict[str, Any]
     milliseconds: float
+    sunset: str = ""
 
     @property
     def verdict(self) -> str:
         """In the words of the table."""
         if self.status == 0:
             return f"no answer: {self.body['error']}"
-        return "allowed" if 200 <= self.status < 300 else str(self.status)
+        if self.status >= 300:
+            return str(self.status)
+        return "with Sunset" if self.sunset else "allowed"
 
 
 @dataclass
@@ -83,9 +88,11 @@ class Calls:
         self.ids = fleet.ids
         self._http = http
 
-    async def call(self, method: str, url: str, token: str | None = None) -> Answer:
-        """One call; `token` goes into the Authorization field."""
-        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    async def call(
+        self, method: str, url: str, token: str | None = None, fields: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One call; `token` goes into the Authorization field, beside what `fields` has."""
+        headers = {**(fields or {}), **({} if token is None else {"authorization": f"Bearer {token}"})}
         start = time.perf_counter()
         try:
             response = await self._http.request(method, url, headers=headers)
@@ -95,7 +102,8 @@ class Calls:
         body: Any = None
         with suppress(ValueError):
             body = response.json()
-        return Answer(response.status_code, body if isinstance(body, dict) else {}, milliseconds)
+        said = body if isinstance(body, dict) else {}
+        return Answer(response.status_code, said, milliseconds, response.headers.get("sunset", ""))
 
     async def settlement(self, *arguments: str) -> Answer:
         """Run the batch job; it prints status, milliseconds and body."""
@@ -106,9 +114,17 @@ class Calls:
         return Answer(int(printed[1]), json.loads(printed[3]), float(printed[2]))
 
     async def why(self, receiver: str, answer: Answer) -> tuple[str, str]:
-        """The reason and the detail in the receiver's log, found by the id that the answer carries."""
+        """The reason and the detail in the receiver's log, found by the id that the answer carries.
+
+        Of a call that was let in: who the receiver says has called, for whom, and with which scopes.
+        """
         if 200 <= answer.status < 300:
-            return "scopes " + " ".join(answer.body.get("scopes", [])), ""
+            names = {url: name for name, url in self.ids.items()}
+            user = answer.body.get("user")
+            caller = names.get(answer.body.get("caller", ""), "nobody")
+            return f"{caller} {f'for {user}' if user else 'as itself'}", " ".join(
+                answer.body.get("scopes", [])
+            )
         request_id = str(answer.body.get("instance", "")).removeprefix("urn:uuid:")
         deadline = time.monotonic() + _LOG_SECONDS
         while request_id and time.monotonic() < deadline:
@@ -117,6 +133,15 @@ class Calls:
                 return refusal.reason, refusal.detail
             await asyncio.sleep(0.02)
         return "not in the receiver's log", ""
+
+    async def until(self, ask: Callable[[], Awaitable[list[Answer]]], verdict: str) -> list[Answer]:
+        """Ask over and over until every answer has this verdict, or it takes too long; the last answers."""
+        deadline = time.monotonic() + _UNTIL_SECONDS
+        while True:
+            answers = await ask()
+            if all(answer.verdict == verdict for answer in answers) or time.monotonic() > deadline:
+                return answers
+            await asyncio.sleep(_PAUSE)
 
     async def documents(self, name: str) -> list[bytes]:
         """The JWKS of every replica of a service, byte by byte."""
@@ -148,6 +173,24 @@ class Calls:
             signer = Signer(service.issuer, life=service.settings.token_life)
             return signer.mint(ring, TokenKind.SERVICE, audience, None, service.clock() - age)
 
+    async def log_in(self, user: str) -> str:
+        """The token that the identity provider gives a user for edge."""
+        query = {"user": user, "aud": self.ids["edge"]}
+        return (await self._http.post(f"{self.ids['login']}/token", params=query)).raise_for_status().text
+
+    async def invent_user(self, name: str, audience: str, path: str, user: EndUser) -> Answer:
+        """What a service that was taken over can do: with its genuine keys, name a user who is not there."""
+        return await asyncio.to_thread(self._invent_user, name, self.ids[audience], path, user)
+
+    def _invent_user(self, name: str, audience: str, path: str, user: EndUser) -> Answer:
+        with (
+            Service.from_env(self.fleet.environment(name)) as service,
+            httpx.Client(transport=service.transport(audience, on_behalf_of=user)) as http,
+        ):
+            start = time.perf_counter()
+            response = http.put(audience + path)
+            return Answer(response.status_code, response.json(), (time.perf_counter() - start) * 1000)
+
     # -- traffic ---------------------------------------------------------------------------------------
 
     async def traffic(self, until: Callable[[Tally], bool], at_most: float) -> Tally:
@@ -163,11 +206,9 @@ class Calls:
         refused_before = sum(map(self.fleet.refusals, receivers))
 
         async def work(number: int) -> None:
-            method, path, caller = (
-                ("POST", "payments/42", "wallets") if number % 2 else ("PUT", "cards/42", "edge")
-            )
+            method, path, caller = ("POST", "payments", "wallets") if number % 2 else ("PUT", "card", "edge")
             while time.monotonic() < deadline and not until(tally):
-                answer = await self.call(method, f"{self.ids['edge']}/{path}")
+                answer = await self.call(method, f"{self.ids['edge']}/wallets/42/{path}")
                 tally.calls += 1
                 tally.milliseconds += answer.milliseconds
                 kid = answer.body.get("kid")

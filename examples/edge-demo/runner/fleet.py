@@ -1,9 +1,11 @@
-"""The processes of the demo: five services, replicas and all, and what each finds in its environment."""
+"""The processes of the demo: services, replicas and all, a login, and what each finds in its environment."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
+import secrets
 import shlex
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +29,11 @@ from .store import Store, choose
 
 HERE = Path(__file__).resolve().parents[1]
 SHIPPED_TRUST = HERE.parents[1] / "trust" / "trust.toml"
-LISTED = {"edge": 8101, "wallets": 8102, "ledger": 8103, "settlement": 8104}  # as in trust.toml
-REPLICAS = {"edge": 2, "wallets": 2, "ledger": 1, "settlement": 1, "intruder": 1}
+# as in trust.toml
+LISTED = {"edge": 8101, "wallets": 8102, "ledger": 8103, "settlement": 8104, "login": 8105, "partner": 8106}
+SERVICES = {"edge": 2, "wallets": 2, "ledger": 1, "settlement": 1, "partner": 1, "intruder": 1}
+REPLICAS = {**SERVICES, "login": 1}
+_WITHOUT_WEB_SIDE = {"settlement", "partner"}
 CLI = [sys.executable, "-c", "from s2s_mesh.cli import main; main()"]
 _READY = re.compile(r"http://127\.0\.0\.1:(\d+) (?:ready|\(Press)")
 _REFUSED = re.compile(r"\brefused \S+ \S+: \w+: ")
@@ -51,6 +57,7 @@ class Fleet:
         ids: of the services, by name.
         replicas: URLs of the processes behind each id, by name.
         trust: the trust file in use.
+        api_key: of partner.
         store: the Redis in use.
     """
 
@@ -58,11 +65,13 @@ class Fleet:
         self._inherited = {k: v for k, v in environ.items() if not _NOT_INHERITED.match(k)}
         self._processes = Processes(HERE)
         self._relays: dict[str, Relay] = {}
-        self._keys = {name: generate_key_encryption_key() for name in REPLICAS}
+        self._keys = {name: generate_key_encryption_key() for name in SERVICES}
+        self._trust_text = ""
+        self.api_key = secrets.token_urlsafe(32)
         self.directory = self._processes.directory
         self.ids: dict[str, str] = {}
         self.replicas: dict[str, list[str]] = {}
-        self.trust = SHIPPED_TRUST
+        self.trust = self.directory / "trust.toml"
         self.store: Store = choose(
             environ, lambda name, command: self._processes.spawn(name, command, self._inherited)
         )
@@ -79,7 +88,7 @@ class Fleet:
         say(f"starting {self.store.name}")
         await self.store.up()
         self._choose_ids()
-        say(f"trust file: {_short(self.trust)}")
+        say(f"trust file: a copy of {_short(SHIPPED_TRUST)}")
         say(f"starting {sum(REPLICAS.values())} processes: {', '.join(REPLICAS)}")
         for name in REPLICAS:
             for replica in _replicas(name):
@@ -112,6 +121,8 @@ class Fleet:
 
     def environment(self, name: str) -> dict[str, str]:
         """All that the service finds in its environment."""
+        if name == "login":
+            return {**self._inherited, "LOGIN_URL": self.ids[name]}
         return {
             **self._inherited,
             "S2S_MESH_ISSUER": self.ids[name],
@@ -127,6 +138,22 @@ class Fleet:
     def run(self, name: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
         """Run a script as one of the services, to its end."""
         return self._processes.run([sys.executable, *arguments], self.environment(name))
+
+    def router(self, name: str) -> Relay:
+        """What stands before the replicas of a service."""
+        return self._relays[name]
+
+    def move_partner(self, stage: str) -> None:
+        """Write partner's row anew, at another stage; the services watch the file."""
+        row = {
+            "issuer": self.ids["partner"],
+            "audience": self.ids["wallets"],
+            "migration": stage,
+            "api_key_sha256": hashlib.sha256(self.api_key.encode()).hexdigest(),
+        }
+        lines = [f'{member} = "{value}"' for member, value in row.items()]
+        until = datetime.now(timezone.utc).date() + timedelta(days=30)
+        self._write_trust("\n".join([self._trust_text, "[[legacy]]", *lines, f"until = {until}", ""]))
 
     def refusal(self, receiver: str, request_id: str) -> Refusal | None:
         """What the receiver's log says about a request; None while it says nothing."""
@@ -153,7 +180,7 @@ class Fleet:
         """A script that prints a token: its arguments are a service's name and an audience."""
         script = self.directory / "token"
         cases = []
-        for name in REPLICAS:
+        for name in SERVICES:
             mesh = {
                 k: v for k, v in self.environment(name).items() if k.startswith(("S2S_MESH_", "REDIS_URL"))
             }
@@ -163,7 +190,7 @@ class Fleet:
             "#!/bin/sh",
             'case "$1" in',
             *cases,
-            f'*) echo "usage: $0 {"|".join(REPLICAS)} AUDIENCE [--scope SCOPE]" >&2; exit 2;;',
+            f'*) echo "usage: $0 {"|".join(SERVICES)} AUDIENCE [--scope SCOPE]" >&2; exit 2;;',
             "esac",
             "shift",
             f'exec {shlex.join(CLI)} token mint --audience "$@"',
@@ -175,7 +202,7 @@ class Fleet:
     # -- inside ----------------------------------------------------------------------------------------
 
     def _choose_ids(self) -> None:
-        """Take the ports that trust.toml names, or, if one is taken, free ones and a copy of the file."""
+        """Take the ports that trust.toml names, or, if one is taken, free ones; and a copy of the file."""
         free = dict.fromkeys(LISTED, 0)
         for ports in (LISTED, free, free, free):
             listeners = _listen({**ports, "intruder": 0})
@@ -185,23 +212,21 @@ class Fleet:
                 listener.close()
         else:
             raise DemoError(f"no free ports on {HOST}, or the Redis holds rings for all that were tried")
-        if ports is not LISTED:
-            self.trust = self._copy_of_trust(listeners)
-        TrustConfig.parse(self.trust.read_bytes(), source=_short(self.trust))
+        self._trust_text = _with_ports(SHIPPED_TRUST.read_text(encoding="utf-8"), listeners)
+        TrustConfig.parse(self._trust_text.encode(), source=_short(SHIPPED_TRUST))
         self._relays = {name: Relay(listener) for name, listener in listeners.items()}
         self.ids = {name: f"http://{HOST}:{relay.port}" for name, relay in self._relays.items()}
+        self._write_trust(self._trust_text)
 
     def _known_to_store(self, listeners: Mapping[str, socket.socket]) -> bool:
         """A ring that another demo left, or is using, is sealed with another key."""
         return self.store.holds_any([f"http://{HOST}:{s.getsockname()[1]}" for s in listeners.values()])
 
-    def _copy_of_trust(self, listeners: Mapping[str, socket.socket]) -> Path:
-        text = SHIPPED_TRUST.read_text(encoding="utf-8")
-        for name, port in LISTED.items():
-            text = text.replace(f"http://{HOST}:{port}", f"http://{HOST}:{listeners[name].getsockname()[1]}")
-        copy = self.directory / "trust.toml"
-        copy.write_text(text, encoding="utf-8")
-        return copy
+    def _write_trust(self, text: str) -> None:
+        """By a rename, so that nobody reads half of it."""
+        new = self.trust.with_suffix(".new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(self.trust)
 
     async def _port(self, replica: str, deadline: float) -> int:
         while True:
@@ -227,12 +252,18 @@ class Fleet:
         return "\n".join(map(self._processes.log, _replicas(name)))
 
 
+def _with_ports(text: str, listeners: Mapping[str, socket.socket]) -> str:
+    # all at once: a free port may be one that stands in the file for somebody else
+    ports = {str(port): str(listeners[name].getsockname()[1]) for name, port in LISTED.items()}
+    return re.sub(rf"(?<=http://{re.escape(HOST)}:)\d+", lambda match: ports[match[0]], text)
+
+
 def _replicas(name: str) -> list[str]:
     return [name] if REPLICAS[name] == 1 else [f"{name}-{'ab'[number]}" for number in range(REPLICAS[name])]
 
 
 def _command(name: str) -> list[str]:
-    if name == "settlement":
+    if name in _WITHOUT_WEB_SIDE:
         return [*CLI, "serve", "--host", HOST, "--port", "0"]
     # a longer keep-alive than httpx has: no connection is closed just when it is used again
     options = ["--host", HOST, "--port", "0", "--no-access-log", "--timeout-keep-alive", "60"]

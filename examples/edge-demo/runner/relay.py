@@ -6,8 +6,8 @@ import asyncio
 import itertools
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 HOST = "127.0.0.1"
@@ -35,6 +35,7 @@ class Relay:
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: Iterator[Target] = itertools.cycle(())
+        self._heard: dict[object, bytes] | None = None
 
     async def start(self, *targets: Target) -> None:
         """Begin, or begin again after `cut`."""
@@ -53,6 +54,20 @@ class Relay:
         for connection in list(self._connections):
             connection.transport.abort()
 
+    @contextmanager
+    def overhear(self) -> Iterator[Callable[[], list[str]]]:
+        """What callers send meanwhile, one text for each connection: what a thief on a router gets to see."""
+        heard: dict[object, bytes] = {}
+        self._heard = heard
+        try:
+            yield lambda: [sent.decode("latin-1") for sent in heard.values()]
+        finally:
+            self._heard = None
+
+    def _hear(self, connection: object, data: bytes) -> None:
+        if self._heard is not None:
+            self._heard[connection] = self._heard.get(connection, b"") + data
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
@@ -66,7 +81,11 @@ class Relay:
             there = await asyncio.open_connection(target.host, target.port, ssl=target.tls)
             opened.append(there[1])
             self._connections.add(there[1])
-            ways = [asyncio.ensure_future(_pump(*way)) for way in ((reader, there[1]), (there[0], writer))]
+            there_and_back = (
+                _pump(reader, there[1], lambda data: self._hear(writer, data)),
+                _pump(there[0], writer, lambda _: None),
+            )
+            ways = [asyncio.ensure_future(way) for way in there_and_back]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
                 way.cancel()
@@ -78,8 +97,11 @@ class Relay:
                 end.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hear: Callable[[bytes], None]
+) -> None:
     with suppress(OSError):
         while data := await reader.read(65536):
+            hear(data)
             writer.write(data)
             await writer.drain()

@@ -15,9 +15,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from .rows import Row
+from .row import Row
 
-_PICTURE_WIDTH = 138  # columns
+_WIDTH = 100  # columns of the picture
 
 
 class Show:
@@ -72,30 +72,30 @@ class Show:
 
 def line(row: Row, rows: Sequence[Row]) -> str:
     """One row as plain text, in line with the others."""
-    verdict, reason = ("", "") if row.outcome is None else (row.outcome.verdict, row.outcome.reason)
-    what, who = (max(len(getattr(r, column)) for r in rows) for column in ("what", "who"))
+    reason = "" if row.outcome is None else row.outcome.reason
+    what, who, expected = (max(len(getattr(r, it)) for r in rows) for it in ("what", "who", "expected"))
     return (
-        f"{'ok  ' if row.good else 'FAIL'} {row.what:<{what}}  {row.who:<{who}}  expected {row.expected:<9}"
-        f"  got {verdict:<9}  {_milliseconds(row):>5} ms  {reason}"
+        f"{'ok  ' if row.good else 'FAIL'} {row.what:<{what}}  {row.who:<{who}}  {_verdict(row):<{expected}}"
+        f"  {_milliseconds(row):>4} ms  {reason}"
     )
 
 
 def table(rows: Sequence[Row]) -> Table:
     """The table as it stands."""
-    shown = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for heading in ("what is called", "by whom", "expected", "verdict", "reason in the receiver's log"):
+    shown = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("what is called", "by whom", "verdict"):
         shown.add_column(heading)
     shown.add_column("ms", justify="right")
+    shown.add_column("in the receiver's log")
     for row in rows:
+        if row.begins:
+            shown.add_section()
         verdict = Text()
         if row.outcome is not None:
-            verdict = Text(
-                f"{'✓' if row.good else '✗'} {row.outcome.verdict}", "green" if row.good else "bold red"
-            )
+            mark, colour = ("✓", "green") if row.good else ("✗", "bold red")
+            verdict = Text(f"{mark} {_verdict(row)}", colour)
         reason = "" if row.outcome is None else row.outcome.reason
-        shown.add_row(
-            *map(Text, (row.what, row.who, row.expected)), verdict, Text(reason), _milliseconds(row)
-        )
+        shown.add_row(Text(row.what), Text(row.who), verdict, _milliseconds(row), Text(reason))
     return shown
 
 
@@ -130,7 +130,7 @@ def as_json(rows: Sequence[Row], seconds: float) -> str:
 
 def as_svg(rows: Sequence[Row], seconds: float) -> str:
     """The table as a picture."""
-    console = Console(record=True, file=io.StringIO(), width=_PICTURE_WIDTH, force_terminal=True)
+    console = Console(record=True, file=io.StringIO(), width=_WIDTH, force_terminal=True)
     console.print(table(rows))
     console.print(Text(verdict_line(rows, seconds), "bold"))
     picture = console.export_svg(title="make demo", unique_id="edge-demo")
@@ -154,6 +154,12 @@ def _facts(row: Row) -> dict[str, Any]:
         if outcome is None or outcome.milliseconds is None
         else round(outcome.milliseconds, 1),
     }
+
+
+def _verdict(row: Row) -> str:
+    if row.outcome is None or row.good:
+        return row.expected
+    return f"{row.outcome.verdict}, not {row.expected}"
 
 
 def _milliseconds(row: Row) -> str:

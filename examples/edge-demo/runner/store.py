@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from s2s_mesh import ConfigError
@@ -25,7 +26,6 @@ from .relay import HOST, Relay, Target
 
 _START_SECONDS = 10.0
 Spawn = Callable[[str, list[str]], "subprocess.Popen[bytes]"]
-_DOCUMENTS = ("ring", "deny")
 
 
 class Store:
@@ -59,12 +59,12 @@ class Store:
     def _address(self) -> RedisAddress:
         return RedisAddress.parse(self.url)
 
-    def _command(self, command: str, key: str) -> object:
+    def _command(self, command: str, *arguments: Any) -> Any:
         address = self._address()
         client = None
         try:
             client = connect(address)
-            return client.on_key(command, key)
+            return client.on_key(command, *arguments)
         except REDIS_ERRORS as error:
             raise DemoError(str(to_key_store_error(error, address, "the demo"))) from None
         finally:
@@ -76,7 +76,7 @@ class OwnValkey(Store):
     """A Valkey process on a loopback port, without persistence: killed, it forgets everything."""
 
     went = "Valkey killed"
-    came_back = "empty, rings written back"
+    came_back = "rings rebuilt"
 
     def __init__(self, spawn: Spawn) -> None:
         self._spawn = spawn
@@ -115,8 +115,8 @@ class OwnValkey(Store):
 class ForeignRedis(Store):
     """Somebody else's Redis, behind a relay that can be cut. It is never flushed."""
 
-    went = "connections cut"
-    came_back = "rings still there"
+    went = "cut off"
+    came_back = "rings kept"
 
     def __init__(self, url: str, variable: str) -> None:
         if url.partition("://")[0].lower() not in REDIS_SCHEMES:
@@ -143,8 +143,14 @@ class ForeignRedis(Store):
 
     def clean(self, issuers: Collection[str]) -> None:
         for issuer in issuers:
-            for name in _DOCUMENTS:
-                self._command("DEL", _key(issuer, name))
+            for pattern in (_key(issuer, "*"), f"s2s-mesh:{issuer}:jti:*"):
+                cursor = 0
+                while True:
+                    cursor, keys = self._command("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+                    for key in keys:
+                        self._command("DEL", key)
+                    if not int(cursor):
+                        break
 
     def _address(self) -> RedisAddress:
         return self._target
