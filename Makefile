@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n auto
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-demo: $(VENV)/.demo ## five services, real processes, one Valkey: watch them trust and refuse each other
+demo: $(VENV)/.demo ## six services, real processes, one Valkey: watch them trust and refuse each other
 	$(BIN)/python examples/edge-demo/run.py $(DEMO_ARGS)
 
 test: $(VENV)/.test ## lint, types, all tests, coverage

@@ -255,18 +255,38 @@ def test_refusal_is_a_config_error() -> None:
 
 
 def test_the_shipped_file() -> None:
-    """The reference file holds the trust of the demo: four grants and nothing else."""
+    """The reference file holds the trust of the demo: five grants, whose users they carry, and its routes."""
     config = TrustConfig.parse((TRUST / "trust.toml").read_bytes())
-    edge, wallets, ledger, settlement = (f"http://127.0.0.1:810{n}" for n in (1, 2, 3, 4))
+    edge, wallets, ledger, settlement, login, partner = (f"http://127.0.0.1:810{n}" for n in range(1, 7))
     assert {key: set(pair.scopes) for key, pair in config.pairs.items()} == {
         (edge, wallets): {"cards:read", "cards:write"},
         (settlement, wallets): {"settlements:write"},
-        (wallets, ledger): {"entries:write"},
+        (partner, wallets): {"cards:read"},
+        (wallets, ledger): {"entries:read", "entries:write"},
         (edge, ledger): {"entries:read"},
     }
     assert config.issuers[settlement].algorithms == {"RS256"}
     assert config.issuers[edge].algorithms == {"ES256", "RS256"}
-    assert config.routes == ()
+    assert {key for key, pair in config.pairs.items() if pair.may_act_for} == {
+        (edge, wallets),
+        (wallets, ledger),
+        (edge, ledger),
+    }
+    assert config.user_issuers.keys() == {login}
+    assert config.user_issuers[login].audiences == {edge}
+    assert len(config.routes) == 9
+    special = {
+        (rule.audience, rule.path, rule.user, rule.proof, rule.replay)
+        for rule in config.routes
+        if (rule.user, rule.proof, rule.replay) != ("none", "bearer", "allow")
+    }
+    assert special == {
+        (wallets, "/wallets/{wallet_id}/limit", "proven", "wpt", "allow"),
+        (wallets, "/wallets/{wallet_id}/entries", "asserted", "bearer", "allow"),
+        (wallets, "/wallets/{wallet_id}/settlements", "none", "bearer", "once"),
+        (ledger, "/entries", "asserted", "bearer", "allow"),
+    }
+    assert config.legacy == ()
     assert config.allow_loopback_http
     assert config.warnings == ()
 
@@ -276,7 +296,7 @@ def test_the_shipped_comments() -> None:
     text = (TRUST / "trust.toml").read_text(encoding="utf-8")
     text = re.sub(r"^# (?=\[[^ ]*\](?: +#|$)|(?!jwks_file)[a-z0-9_-]+ = )", "", text, flags=re.MULTILINE)
     config = TrustConfig.parse(text)
-    assert len(config.routes) == len(config.transactions) == len(config.user_issuers) == 1
+    assert len(config.transactions) == len(config.user_issuers) == 1
     assert [(rule.way, rule.stage) for rule in config.legacy] == [("api_key", "observe"), ("basic", "prefer")]
     assert config.issuers["http://127.0.0.1:8104"].ca_file == "private-ca.pem"
 
