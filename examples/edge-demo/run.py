@@ -22,7 +22,7 @@ Starts edge and wallets (two replicas each), ledger, the key servers of settleme
 and an identity provider on this machine, and one Redis-compatible server; lets them call each other in good
 and in bad faith, as themselves and for users; and shows what was allowed, what was refused, and the reason
 in the receiver's log. Keys rotate every 8 seconds here, so that a rotation can be watched; the Redis is
-killed on the way. Takes about half a minute.
+killed on the way. Takes 40 seconds on two idle cores.
 
 The reason never is in the answer to the caller: it is found in the log by the id that the answer carries.
 
