@@ -53,7 +53,7 @@ class Refusals(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         facts = getattr(record, "s2s_mesh", None)
-        if facts is not None:
+        if facts is not None and "request_id" in facts:
             self.facts[facts["request_id"]] = facts
 
     def reason(self, request_id: str) -> str | None:
