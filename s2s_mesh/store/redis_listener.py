@@ -17,7 +17,7 @@ from .redis_client import REDIS_ERRORS, REPLY_TIMEOUT, RedisClient
 RESUBSCRIBED = "resubscribed"
 MAX_BACKOFF = 5.0  # seconds
 _MIN_BACKOFF = 0.1  # seconds
-_POLL = 0.5  # seconds; how soon a stop is noticed
+_POLL = 0.1  # seconds; how soon a stop is noticed, which every short job waits for at its end
 SILENCE = 10.0  # seconds without a message after which the server is asked whether it is there
 
 log = logging.getLogger("s2s_mesh.store")
