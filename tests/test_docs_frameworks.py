@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -58,12 +59,14 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("S2S_MESH_ISSUER", WALLETS)
     monkeypatch.setenv("S2S_MESH_KEY_STORE", "memory://")
     monkeypatch.setenv("S2S_MESH_ALLOW_MEMORY_STORE", "1")
-    before = set(sys.modules)
+    root = logging.getLogger()  # Litestar makes it its own
+    modules, level, handlers = set(sys.modules), root.level, list(root.handlers)
     yield
-    for name in {
-        name for name in set(sys.modules) - before if name.partition(".")[0] in ("snippet", "wallets")
-    }:
-        del sys.modules[name]
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for name in set(sys.modules) - modules:
+        if name.partition(".")[0] in ("snippet", "wallets"):
+            del sys.modules[name]
 
 
 def executed(code: str) -> dict[str, Any]:
