@@ -46,6 +46,7 @@ class JWKSClient:
     Attributes:
         wait_seconds: how long a caller waits in all; a fetch has ended by then, unless it had to queue up.
         fetches: attempts that were started.
+        fetch: asks an issuer; see `jwks_fetch.fetch`.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class JWKSClient:
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
         self.fetches = 0
+        self.fetch = fetch
 
     def use(self, trust: TrustConfig) -> None:
         """Go on with a reloaded trust file; issuers that it no longer lists, or moves, are forgotten."""
@@ -168,7 +170,7 @@ class JWKSClient:
         etag = self._resolver.etag(issuer)
         outcome: SharedSet | Fetched | Exception
         try:
-            outcome = found or fetch(source, etag=etag, no_cache=why is Why.UNKNOWN_KID)
+            outcome = found or self.fetch(source, etag=etag, no_cache=why is Why.UNKNOWN_KID)
         except Exception as failed:  # noqa: BLE001 - logged below
             outcome = failed
         now = self._clock()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .clock import now
 from .errors import KeyStoreError
 from .observer import Snapshot
+from .jwks_fetch import fetch
 from .runtime import Runtime
 from .settings import Settings
 from .snapshot import is_ready, snapshot
@@ -35,6 +36,8 @@ class ServiceLife:
         self.settings = settings
         self.clock: Callable[[], float] = now
         self._serves = False
+        # asks issuers for their keys; nothing but s2s_mesh.testing ever puts anything else here
+        self._fetch = fetch
         self._store = settings.open_key_store()
         self._runtime: Runtime | None = None
         self._lock = threading.Lock()
@@ -50,6 +53,7 @@ class ServiceLife:
                 runtime = self._runtime
                 if runtime is None:
                     runtime = Runtime(self.settings, self._store, serves=self._serves_jwks, clock=self.clock)
+                    runtime.client.fetch = self._fetch
                     runtime.start()
                     self._runtime = runtime
         return runtime

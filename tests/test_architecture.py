@@ -119,7 +119,10 @@ FLOORS: list[list[str]] = [
         "service",
         "gateway",
         "token_door",
+        "refusal_log",
+        "movable_clock",
         "testing",
+        "pytest_plugin",
         "integrations.*",
         "",  # s2s_mesh itself, what users import
         "cli.*",
