@@ -32,6 +32,7 @@ from .signer import TokenKind
 from .store.conformance import KeyStoreConformance
 from .strict_json import encode
 from .trust import IssuerTrust, TrustConfig
+from .trust_issuers import Accepted
 from .users import check as check_user
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _make_key(_issuer: str, alg: str) -> SigningKey:
     return SigningKey.generate(alg)
 
 
-def _algorithm(trust: IssuerTrust | None) -> str:
+def _algorithm(trust: Accepted | None) -> str:
     """What an issuer signs with, where a receiver trusts it like this."""
     return "ES256" if trust is None else min(trust.algorithms, key=_QUICKEST_FIRST.index)
 
@@ -198,7 +199,7 @@ class Mesh:
         store_object = settings.open_key_store()
         return dict(zip(_EXCHANGED, (settings, self.clock, store_object, self._fetch), strict=False))
 
-    def _fetch(self, source: IssuerTrust, *, etag: str | None, no_cache: bool) -> Fetched:  # noqa: ARG002
+    def _fetch(self, source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:  # noqa: ARG002
         """What an issuer would answer: the fake one's key, and those of its `Service` if it has one here."""
         keys = [_key(source.issuer, _algorithm(source)).public]
         service = self._services.get(source.issuer)

@@ -1,4 +1,4 @@
-"""What docs/testing.md shows is what the program does: its tests are run as printed, and those of the demo."""
+"""What docs/testing.md shows is what the program does: its tests are run as printed, the demo's too."""
 
 from __future__ import annotations
 

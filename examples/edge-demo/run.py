@@ -130,7 +130,7 @@ async def _keep(fleet: Fleet, say: Callable[[str], None]) -> None:
 
 def _let_signals_cancel() -> None:
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101
+    assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
