@@ -14,8 +14,8 @@ from msgspec import UNSET
 
 from .claims import check_scopes
 from .errors import ConfigError
-from .httpx_auth import destinations, is_invalid_token
 from .identity import ServiceId
+from .outbound import destinations, hop_of, is_invalid_token
 from .runtime import Runtime
 from .settings import Settings
 from .trust_values import Unfit
@@ -172,7 +172,8 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         """
         if _LEFT in request.extensions:
             return False
-        if any(destination.holds(request.url) for destination in self._destinations):
+        hop = hop_of(request.url)
+        if any(destination.holds(hop) for destination in self._destinations):
             request.extensions[_STARTED] = True
             return True
         if _STARTED not in request.extensions:
@@ -191,7 +192,8 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             return
         carried = self._carried(request)
         response = yield self._copy(request, carried.fields)
-        if is_invalid_token(response) and isinstance(request.stream, httpx.ByteStream):
+        challenge = response.headers.get("www-authenticate")
+        if is_invalid_token(response.status_code, challenge) and isinstance(request.stream, httpx.ByteStream):
             signer = self._service.running().signer
             signer.forget(self._audience, self._scopes, carried.thumbprint, self._user)
             yield self._copy(request, self._carried(request).fields)

@@ -110,6 +110,7 @@ FLOORS: list[list[str]] = [
         "runtime",
         "snapshot",
         "context",
+        "outbound",
         "httpx_auth",
         "httpx_transport",
         "doors",
