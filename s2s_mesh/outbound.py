@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
 import httpx
 from msgspec import UNSET
 
+from .claims import check_scopes
 from .errors import ConfigError
 from .identity import ServiceId
 from .routes import external_path
+from .settings import Settings
 from .users import OnBehalfOf, given
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _INVALID_TOKEN = re.compile(r'\bBearer\b.*\berror="?invalid_token\b', re.IGNORECASE)
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -50,6 +55,24 @@ class TokenSource(Protocol):
         on_behalf_of: OnBehalfOf = UNSET,
     ) -> None:
         """Do not hand the present token out again."""
+
+
+class Caller(TokenSource, Protocol):
+    """What the clients of `s2s_mesh.integrations` need of a `Service`."""
+
+    @property
+    def settings(self) -> Settings:
+        """Its configuration."""
+
+
+class Options(TypedDict, total=False):
+    """What one may say about the tokens of an audience; see `Outbound`."""
+
+    origins: Collection[str] | None
+    scopes: Collection[str] | None
+    on_behalf_of: OnBehalfOf
+    once: bool
+    allow_plain_http: bool
 
 
 class Hop(NamedTuple):
@@ -166,6 +189,18 @@ class Outbound:
         if refused:
             self.tokens.forget_token(self._audience, scopes=self._scopes, on_behalf_of=self._on_behalf_of)
         return refused
+
+
+def outbound(service: Caller, audience: str, **options: Unpack[Options]) -> Outbound:
+    """The tokens of `service` for `audience`, as a person wrote it.
+
+    Raises:
+        NoUser: as `Outbound`.
+        ConfigError: as `Outbound`; or the audience is not a service id, or a scope is none.
+    """
+    if options.get("scopes") is not None:
+        options["scopes"] = check_scopes(options["scopes"] or ())
+    return Outbound(service, service.settings.check_audience(audience), **options)
 
 
 def destinations(
