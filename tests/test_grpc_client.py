@@ -44,7 +44,8 @@ class Wallets:
         self.target = f"localhost:{self.server.add_secure_port('localhost:0', credentials)}"
         self.plain = f"localhost:{self.server.add_insecure_port('localhost:0')}"
         self.url = f"https://{self.target}"
-        self.tls = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+        self.authority = authority.cert_pem.bytes()
+        self.tls = grpc.ssl_channel_credentials(self.authority)
 
     def _card(self, _request: bytes, context: Any) -> bytes:
         metadata = context.invocation_metadata()
