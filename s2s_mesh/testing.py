@@ -6,11 +6,9 @@ a `KeyStore` must pass: subclass it, override `make_store`, run pytest.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,18 +19,20 @@ from . import claims as claims_
 from . import jws
 from .claims import check_scopes
 from .errors import ConfigError, Reason
+from .evidence import TXN_TOKEN_FIELD
+from .fake_keys import algorithm_of, fake_key
 from .identity import EndUser, ServiceId
 from .jwks import JWKSet
 from .jwks_fetch import Fetched
-from .keys import SigningKey
 from .movable_clock import MovableClock
 from .refusal_log import RefusalLog, Refused, request_id, status_of
 from .service import Service
 from .signer import TokenKind
 from .store.conformance import KeyStoreConformance
 from .strict_json import encode
-from .trust import IssuerTrust, TrustConfig
+from .trust import TrustConfig
 from .trust_issuers import Accepted
+from .users import USER_TOKEN_FIELD
 from .users import check as check_user
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ __all__ = ["Caller", "KeyStoreConformance", "Mesh", "MovableClock", "Refused", "
 
 log = logging.getLogger("s2s_mesh.testing")
 _Request = TypeVar("_Request", bound=Any)
-_QUICKEST_FIRST = ("ES256", "Ed25519", "ES384", "RS256", "PS256")
 _LIFE = claims_.DEFAULT_LIFE
-# the housekeeper of a service asks for the same key, and a cache alone would make it twice
-_making = threading.Lock()
+_TYPE = TokenKind.SERVICE.value
 _LONG_AGO = 7200  # seconds; no leeway reaches that far
 _NOBODY = "https://nobody.invalid"
 # what of a service is another while it accepts fake issuers
@@ -75,22 +73,6 @@ class Caller:
 def bearer(token: str) -> dict[str, str]:
     """The header field of a token."""
     return {"Authorization": f"Bearer {token}"}
-
-
-def _key(issuer: str, alg: str) -> SigningKey:
-    """A real key pair; one for each in a process, because RSA takes a while."""
-    with _making:
-        return _make_key(issuer, alg)
-
-
-@functools.cache
-def _make_key(_issuer: str, alg: str) -> SigningKey:
-    return SigningKey.generate(alg)
-
-
-def _algorithm(trust: Accepted | None) -> str:
-    """What an issuer signs with, where a receiver trusts it like this."""
-    return "ES256" if trust is None else min(trust.algorithms, key=_QUICKEST_FIRST.index)
 
 
 class Mesh:
@@ -201,7 +183,7 @@ class Mesh:
 
     def _fetch(self, source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:  # noqa: ARG002
         """What an issuer would answer: the fake one's key, and those of its `Service` if it has one here."""
-        keys = [_key(source.issuer, _algorithm(source)).public]
+        keys = [fake_key(source.issuer, algorithm_of(source)).public]
         service = self._services.get(source.issuer)
         if service is not None and service.well_known is not None:
             keys += service.running().load_ring().jwks(self.clock()).keys.values()
@@ -232,7 +214,7 @@ class Mesh:
             UserExpired: what is known of the user has expired.
         """
         name, now = ServiceId.parse(issuer, allow_loopback_http=True), self.clock()
-        to = self._audience() if audience is None else ServiceId.parse(audience, allow_loopback_http=True)
+        to = self._audience(audience)
         members = claims_.build(
             issuer=name,
             audience=to,
@@ -241,13 +223,33 @@ class Mesh:
             life=_LIFE,
             user=None if user is None else check_user(user, now),
         )
-        alg = _algorithm(self._trust_of(to).get(name))
-        header = {"alg": alg, "kid": _key(name, alg).kid, "typ": TokenKind.SERVICE.value}
-        return _key(name, alg).sign_compact(jws.b64url_encode(encode(header)), {**members, **claims})
+        trust = self._trust_of(to)
+        return _signed(name, None if trust is None else trust.issuers.get(name), _TYPE, {**members, **claims})
+
+    def user_token(self, provider: str, subject: str, *, audience: str | None = None, **claims: Any) -> str:
+        """A user's own token, as an identity provider makes it; for `verify_user` and `EndUser(user_token=...)`.
+
+        Args:
+            provider: as `[user_issuers]` has it.
+            subject: the user.
+            audience: the service that it is made out to; may be left out while there is only one here.
+            claims: laid over those, whatever they say.
+        """
+        to, now = self._audience(audience), int(self.clock())
+        members = {"iss": provider, "sub": subject, "aud": to, "iat": now, "exp": now + _LIFE}
+        trust = self._trust_of(to)
+        known = None if trust is None else trust.user_issuers.get(provider)
+        return _signed(provider, known, "JWT", {**members, **claims})
 
     def headers(self, issuer: str, **wanted: Any) -> dict[str, str]:
-        """Header fields with a new token; the arguments are those of `token`."""
-        return bearer(self.token(issuer, **wanted))
+        """Header fields with a new token, and the user's own; the arguments are those of `token`."""
+        user: EndUser | None = wanted.get("user")
+        fields = bearer(self.token(issuer, **wanted))
+        if user is not None and user.user_token is not None:
+            fields[USER_TOKEN_FIELD] = user.user_token
+        if user is not None and user.txn_token is not None:
+            fields[TXN_TOKEN_FIELD] = user.txn_token
+        return fields
 
     def as_caller(
         self,
@@ -272,21 +274,23 @@ class Mesh:
     def forged(self, issuer: str, **wanted: Any) -> str:
         """A token that names the issuer's key and is signed with another: `Reason.BAD_SIGNATURE`."""
         decoded = jws.decode(self.token(issuer, **wanted).encode())
-        signature = _key(_NOBODY, decoded.header.alg).sign(decoded.signing_input)
+        signature = fake_key(_NOBODY, decoded.header.alg).sign(decoded.signing_input)
         return (decoded.signing_input + b"." + jws.b64url_encode(signature)).decode()
 
-    def _audience(self) -> ServiceId:
+    def _audience(self, audience: str | None) -> ServiceId:
+        if audience is not None:
+            return ServiceId.parse(audience, allow_loopback_http=True)
         found = {service.issuer for service in self._services.values()}
         if len(found) != 1:
             raise ConfigError(f"there are {len(found)} services here: name the audience of the token")
         return found.pop()
 
-    def _trust_of(self, audience: str) -> Mapping[str, IssuerTrust]:
+    def _trust_of(self, audience: str) -> TrustConfig | None:
         service = self._services.get(audience)
         if service is None:
-            return {}
+            return None
         trust = service.settings.trust
-        return (trust if isinstance(trust, TrustConfig) else trust.current).issuers
+        return trust if isinstance(trust, TrustConfig) else trust.current
 
     # -- verdicts ----------------------------------------------------------------------------------------
 
@@ -317,6 +321,13 @@ class Mesh:
         if named is None:
             return f"{status}, an answer of the application"
         return f"{status} with request id {named}, which is not in the log: is s2s_mesh.access disabled?"
+
+
+def _signed(issuer: str, trust: Accepted | None, kind: str, claims: Mapping[str, Any]) -> str:
+    alg = algorithm_of(trust)
+    key = fake_key(issuer, alg)
+    header = encode({"alg": alg, "kid": key.kid, "typ": kind})
+    return key.sign_compact(jws.b64url_encode(header), claims)
 
 
 def _exchange(service: Service, parts: Mapping[str, Any]) -> dict[str, Any]:

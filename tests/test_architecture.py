@@ -122,6 +122,7 @@ FLOORS: list[list[str]] = [
         "token_door",
         "refusal_log",
         "movable_clock",
+        "fake_keys",
         "testing",
         "pytest_plugin",
         "integrations.*",

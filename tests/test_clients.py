@@ -361,6 +361,22 @@ def test_after_a_redirect_that_was_not_followed(service: Service, wallets: Targe
     assert [request.authorization for request in other.seen] == [[]]
 
 
+def test_two_audiences_in_one_task(service: Service, wallets: Target, other: Target) -> None:
+    """A redirect that one of them was answered says nothing about the requests of the other."""
+    first, second = AiohttpAuth(service, wallets.url), AiohttpAuth(service, other.url)
+
+    async def ask() -> None:
+        async with aiohttp.ClientSession() as session:
+            wallets.answers = [(307, {"location": f"{other.url}/elsewhere"})]
+            other.answers = [(307, {"location": f"{other.url}/further"})]
+            with pytest.raises(aiohttp.TooManyRedirects):
+                await session.get(wallets.url, middlewares=[first], max_redirects=2)
+            (await session.get(other.url, middlewares=[second])).release()
+
+    asyncio.run(ask())
+    assert [len(request.authorization) for request in other.seen] == [0, 1]
+
+
 # -- a refused token ----------------------------------------------------------------------------------------
 
 

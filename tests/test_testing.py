@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from starlette.applications import Starlette
 from starlette.authentication import requires
@@ -17,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from s2s_mesh import ConfigError, EndUser, Reason, Service, TrustConfig, UserExpired
+from s2s_mesh import ConfigError, EndUser, Reason, Service, TokenRejected, TrustConfig, UserExpired
 from s2s_mesh import testing as testing_
+from s2s_mesh.fake_keys import fake_key
 from s2s_mesh.refusal_log import request_id, status_of
 from s2s_mesh.testing import Caller, Mesh, bearer
 
@@ -99,6 +101,47 @@ def test_a_fake_issuer_carries_users_as_far_as_it_may(mesh: Mesh) -> None:
         mesh.token(EDGE, audience=WALLETS, user=EndUser(issuer=LOGIN, subject="u1", expires_at=1))
 
 
+USERS = f"""
+version = 1
+[user_issuers."{LOGIN}"]
+audiences = ["{WALLETS}"]
+algorithms = ["Ed25519"]
+[[allow]]
+issuer = "{EDGE}"
+audience = "{WALLETS}"
+may_act_for = ["{LOGIN}"]
+[[route]]
+audience = "{WALLETS}"
+path = "/who"
+methods = ["GET"]
+user = "proven"
+"""
+
+
+def test_a_users_own_token_proves_the_user(mesh: Mesh) -> None:
+    """On a route that wants it, and to `verify_user`; without it, or with another's, nobody is let in."""
+    wallets = mesh.service(WALLETS, trust=TrustConfig.parse(USERS))
+    token, theirs = mesh.user_token(LOGIN, "u1"), mesh.user_token(LOGIN, "u2", audience=WALLETS)
+    assert wallets.verify_user(token).subject == "u1"
+    user = EndUser(issuer=LOGIN, subject="u1", expires_at=mesh.clock() + 60, user_token=token)
+    answer = call(wallets, auth=mesh.as_caller(EDGE, user=user))
+    mesh.assert_allowed(answer)
+    assert answer.json()[2] == "u1"
+    bare = msgspec.structs.replace(user, user_token=None)
+    mesh.assert_refused(call(wallets, auth=mesh.as_caller(EDGE, user=bare)), Reason.USER_UNPROVEN)
+    wrong = msgspec.structs.replace(user, user_token=theirs)
+    assert mesh.assert_refused(call(wallets, auth=mesh.as_caller(EDGE, user=wrong)))
+    mesh.clock.forward(600)
+    with pytest.raises(TokenRejected, match="expired"):
+        wallets.verify_user(token)
+
+
+def test_a_transaction_token_goes_along(mesh: Mesh) -> None:
+    """In its own field."""
+    user = EndUser(issuer=LOGIN, subject="u1", expires_at=mesh.clock() + 60, txn_token="t.x.n")
+    assert mesh.headers(EDGE, audience=WALLETS, user=user)["txn-token"] == "t.x.n"
+
+
 REFUSED: list[tuple[str, str | None]] = [
     ("token", None),
     ("expired", "expired"),
@@ -144,7 +187,7 @@ def test_an_issuer_signs_with_what_the_receiver_accepts(mesh: Mesh) -> None:
     with wallets:
         for _ in range(2):
             mesh.assert_allowed(call(wallets, auth=mesh.as_caller(EDGE)))
-    assert testing_._key(EDGE, "RS256") is testing_._key(EDGE, "RS256")
+    assert fake_key(EDGE, "RS256") is fake_key(EDGE, "RS256")
 
 
 def test_what_nobody_could_sign_is_refused_at_once(mesh: Mesh) -> None:
@@ -300,7 +343,8 @@ def test_a_service_that_runs_goes_on_afterwards(mesh: Mesh, trust_file: Path) ->
 
 def test_no_setting_leads_here() -> None:
     """Only code that imports the test kit can ask for it, and in the package that is the pytest plugin."""
-    kit = {"s2s_mesh.testing", "s2s_mesh.pytest_plugin", "s2s_mesh.movable_clock", "s2s_mesh.refusal_log"}
+    names = ("testing", "pytest_plugin", "movable_clock", "refusal_log", "fake_keys")
+    kit = {f"s2s_mesh.{name}" for name in names}
     importers = {
         name: {other for other in imported(path, package_of(path)) if other in kit}
         for name, path in PATHS.items()

@@ -1,0 +1,29 @@
+"""The keys of fake issuers, for tests: real ones, made once in a process."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+from .keys import SigningKey
+from .trust_issuers import Accepted
+
+_QUICKEST_FIRST = ("ES256", "Ed25519", "ES384", "RS256", "PS256")
+# the housekeeper of a service asks for the same key, and a cache alone would make it twice
+_making = threading.Lock()
+
+
+def fake_key(issuer: str, alg: str) -> SigningKey:
+    """The one key pair of this issuer for this algorithm; RSA takes a while, the first time."""
+    with _making:
+        return _make(issuer, alg)
+
+
+@functools.cache
+def _make(_issuer: str, alg: str) -> SigningKey:
+    return SigningKey.generate(alg)
+
+
+def algorithm_of(trust: Accepted | None) -> str:
+    """What an issuer signs with, where a receiver trusts it like this."""
+    return "ES256" if trust is None else min(trust.algorithms, key=_QUICKEST_FIRST.index)
