@@ -227,7 +227,7 @@ class Mesh:
         return _signed(name, None if trust is None else trust.issuers.get(name), _TYPE, {**members, **claims})
 
     def user_token(self, provider: str, subject: str, *, audience: str | None = None, **claims: Any) -> str:
-        """A user's own token, as an identity provider makes it; for `verify_user` and `EndUser(user_token=...)`.
+        """A user's own token, as an identity provider makes it: for `verify_user` and `EndUser`.
 
         Args:
             provider: as `[user_issuers]` has it.
