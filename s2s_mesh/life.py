@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import now
 from .errors import KeyStoreError
-from .observer import Snapshot
 from .jwks_fetch import fetch
+from .observer import Snapshot
 from .runtime import Runtime
 from .settings import Settings
 from .snapshot import is_ready, snapshot

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import flask
 import httpx
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from s2s_mesh import ConfigError, EndUser, Reason, Service, TokenRejected, TrustConfig, UserExpired
 from s2s_mesh import testing as testing_
 from s2s_mesh.fake_keys import fake_key
+from s2s_mesh.integrations.flask import protect
 from s2s_mesh.refusal_log import request_id, status_of
 from s2s_mesh.testing import Caller, Mesh, bearer
 
@@ -423,6 +425,24 @@ def test_the_log_is_as_it_was_before() -> None:
     with Mesh():
         assert logger.isEnabledFor(logging.INFO)
     assert (logger.level, logger.handlers) == before
+
+
+def test_a_flask_application_is_tested_alike(mesh: Mesh) -> None:
+    """By Flask's own test client, with header fields."""
+    wallets = mesh.service(WALLETS, callers=CALLERS)
+    app = flask.Flask("wallets")
+
+    @app.get("/who")
+    def _who() -> str:
+        return str(flask.g.principal.issuer)
+
+    protect(app, wallets)
+    client = app.test_client()
+    answer = client.get("/who", headers=mesh.headers(EDGE))
+    mesh.assert_allowed(answer)
+    assert answer.text == EDGE
+    expired = bearer(mesh.expired(EDGE))
+    assert mesh.assert_refused(client.get("/who", headers=expired)) is Reason.EXPIRED
 
 
 class WithData:
