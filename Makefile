@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv by itself; nothing has to be installed by hand.
-.PHONY: demo test chaos fuzz bench lint clean
+.PHONY: demo test docs chaos fuzz bench lint clean
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +13,17 @@ help: ## this list
 demo: $(VENV)/.demo ## six services, real processes, one Valkey: watch them trust and refuse each other
 	$(BIN)/python examples/edge-demo/run.py $(DEMO_ARGS)
 
-test: $(VENV)/.test ## lint, types, all tests, coverage
+test: $(VENV)/.test ## lint, types, docs, all tests, coverage
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.docs_site
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python -m tests.coverage_report
+
+docs: $(VENV)/.test ## the site of the docs, strictly, into .site/html
+	$(BIN)/python -m tests.docs_site
 
 chaos: $(VENV)/.test ## calls for a minute or more while Redis is killed, stopped and flushed, and keys are revoked
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
@@ -36,7 +40,7 @@ lint: $(VENV)/.test ## format, lint, types
 	$(BIN)/mypy
 
 clean: ## remove .venv and everything that was generated
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .site dist
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "s2s_mesh needs Python 3.10 or newer; set PYTHON=/path/to/python"; exit 1; }

@@ -12,10 +12,10 @@ from s2s_mesh.errors import Reason
 from s2s_mesh.trust_legacy import end_warnings
 
 from .command_line import make_terminal
+from .docs_snippets import commands, snippets
 from .migrating import HASHER, KEY, PASSWORD
 from .programs import ROOT, http_server
 from .servers import free_port
-from .test_readme import snippets
 from .tokens import NOW
 
 DOCS = "docs/migration.md"
@@ -39,11 +39,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = make_terminal(tmp_path, monkeypatch)
     terminal.trust("[[allow]]\n" + 'issuer = "https://a.example.com"\naudience = "https://b.example.com"\n')
     files = {"edge-key.txt": KEY, "ledger-password.txt": PASSWORD}
-    lines = [
-        line.strip().removeprefix("$ s2s-mesh ")
-        for block in re.findall(r"```console\n(.*?)```", (ROOT / DOCS).read_text(), re.DOTALL)
-        for line in block.strip().splitlines()
-    ]
+    lines = [line.removeprefix("s2s-mesh ") for line in commands(DOCS)]
     assert len(lines) == 4
     for line in lines:
         command, _, file = line.partition(" < ")

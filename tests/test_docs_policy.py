@@ -12,11 +12,11 @@ import pytest
 from s2s_mesh import Decision, PolicyFacts, Principal, Service
 from s2s_mesh.policy import input_document
 
+from .docs_snippets import snippets
 from .programs import ROOT
 from .rego_server import need_rego
 from .test_policy import NO
 from .test_policy_at_the_door import behind, verdict
-from .test_readme import snippets
 from .tokens import WALLETS, good, key
 
 DOCS = "docs/policy.md"

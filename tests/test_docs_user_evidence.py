@@ -15,8 +15,8 @@ from s2s_mesh import EndUser
 from s2s_mesh.trust import TrustConfig
 
 from .carrying import LOGIN
+from .docs_snippets import snippets
 from .identity_provider import IdentityProvider, user_token
-from .test_readme import snippets
 from .tokens import EDGE, NOW, WALLETS, frozen
 
 DOCS = "docs/user-evidence.md"

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from s2s_mesh import EndUser, NoUser, Reason, Service, TrustConfig
 from s2s_mesh import claims as claims_
 
+from .docs_snippets import snippets
 from .programs import ROOT, http_server
 from .servers import free_port
-from .test_readme import snippets
 from .tokens import EDGE, LEDGER, LOGIN, NOW, WALLETS
 
 DOCS = "docs/users.md"

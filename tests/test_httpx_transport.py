@@ -499,7 +499,7 @@ def test_a_forked_process_has_a_key_of_its_own(tmp_path: Path, monkeypatch: pyte
 
 def test_the_docs_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """docs/proof.md: the route and the caller, with loopback names."""
-    from .test_readme import snippets
+    from .docs_snippets import snippets
 
     made = Mesh(tmp_path)
     (row,), (code,) = snippets("docs/proof.md", "toml"), snippets("docs/proof.md", "python")

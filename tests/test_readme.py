@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shlex
 import subprocess
@@ -21,15 +20,11 @@ from s2s_mesh.store import generate_key_encryption_key
 from s2s_mesh.store.redis_errors import acl
 from s2s_mesh.wellknown import JWKS
 
+from .docs_snippets import snippets as snippets  # others take it from here
 from .programs import ROOT, Program, environment, http_server
 from .servers import free_port
 
 CALLS = 5000
-
-
-def snippets(path: str, language: str) -> list[str]:
-    """The fenced blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
 
 
 class Walk:
@@ -196,15 +191,3 @@ def test_the_acl_line_of_the_docs_is_the_one_that_is_tested() -> None:
     """docs/operations.md shows what `tests/test_store_redis_access.py` proves to be enough."""
     (line,) = snippets("docs/operations.md", "text")
     assert line == f"user wallets on >PASSWORD {acl('https://wallets.example.com')}\n"
-
-
-def test_every_environment_variable_is_documented() -> None:
-    """What the settings read is what docs/operations.md lists."""
-    source = (ROOT / "s2s_mesh/settings.py").read_text()
-    names = {f"S2S_MESH_{name}" for name in re.findall(r'^        \("([A-Z_]+)", "', source, re.MULTILINE)}
-    names |= set(re.findall(r'environ\.get\("(S2S_MESH_[A-Z_]+)"', source))
-    listed = set(
-        re.findall(r"^\| `(S2S_MESH_[A-Z_]+)`", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
-    )
-    assert names | {"S2S_MESH_KEY_STORE"} == listed
-    assert json.dumps(sorted(listed))
