@@ -24,8 +24,8 @@ class Serving:
     __slots__ = ("service", "user")
 
     def __init__(self, service: object, user: EndUser | None) -> None:
-        self.service = service
-        self.user = user
+        self.service: object = service
+        self.user: EndUser | None = user
 
 
 SERVING: ContextVar[Serving | None] = ContextVar("s2s_mesh.serving", default=None)

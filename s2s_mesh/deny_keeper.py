@@ -13,7 +13,7 @@ from .settings import Settings
 from .store import Document, Notifier, SealedStore
 from .store.conflicts import despite_conflicts
 
-log = logging.getLogger("s2s_mesh.deny")
+log: logging.Logger = logging.getLogger("s2s_mesh.deny")
 POLL_SECONDS = 0.5
 NAME = "deny"  # of the document, and its sealing purpose
 _CHANGED = "deny list changed"

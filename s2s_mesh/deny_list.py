@@ -82,8 +82,6 @@ class DenyList:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DenyList) and self.rules == other.rules
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"<DenyList of {len(self.rules)} rules>"
 

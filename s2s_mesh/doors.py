@@ -26,7 +26,7 @@ from .refusal import Refusal
 from .runtime import Runtime
 from .wellknown import DOCUMENTS, Answer, WellKnown
 
-log = logging.getLogger("s2s_mesh.access")
+log: logging.Logger = logging.getLogger("s2s_mesh.access")
 MARK = "s2s_mesh.service"
 TWICE = (
     "this request already passed an s2s_mesh middleware: one per request path; use it on the outer "

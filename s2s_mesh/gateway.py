@@ -22,7 +22,7 @@ from .inbound import Admitted, RequestFacts
 from .refusal import Refusal
 from .service import Service
 
-log = logging.getLogger("s2s_mesh.access")
+log: logging.Logger = logging.getLogger("s2s_mesh.access")
 _VERIFY = VERIFY.encode()
 _NO_STORE = {"cache-control": "no-store"}
 

@@ -5,6 +5,7 @@ From a generator of our own: an application's seeded `random` must not be advanc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import SystemRandom
 
-between = SystemRandom().uniform
+between: Callable[[float, float], float] = SystemRandom().uniform

@@ -25,7 +25,7 @@ class JWKSet:
 
     def __init__(self, keys: Iterable[VerificationKey], *, ignored: Iterable[str] = ()) -> None:
         self.keys: Mapping[str, VerificationKey] = MappingProxyType({key.kid: key for key in keys})
-        self.ignored = tuple(ignored)
+        self.ignored: tuple[str, ...] = tuple(ignored)
 
     @classmethod
     def parse(cls, body: bytes, *, assumed: Collection[str] = ()) -> JWKSet:

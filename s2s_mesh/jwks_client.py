@@ -25,7 +25,7 @@ from .threads import far_from_threading
 from .trust import TrustConfig
 from .trust_issuers import Accepted
 
-log = logging.getLogger("s2s_mesh.jwks")
+log: logging.Logger = logging.getLogger("s2s_mesh.jwks")
 _WORKERS = 16
 # background refreshes leave half of the workers to callers who wait
 _MAX_BACKGROUND = _WORKERS // 2
@@ -63,12 +63,12 @@ class JWKSClient:
         self._clock = clock
         self._shared = shared
         self._tell = tell
-        self.wait_seconds = WAIT_SECONDS if shared is None else WAIT_SECONDS + MAX_DELAY
+        self.wait_seconds: float = WAIT_SECONDS if shared is None else WAIT_SECONDS + MAX_DELAY
         self._lock = threading.Lock()
         self._in_flight: dict[str, Future[None]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
-        self.fetches = 0
+        self.fetches: int = 0
         self.fetch = fetch
 
     def use(self, trust: TrustConfig) -> None:

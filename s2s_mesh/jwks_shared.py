@@ -38,7 +38,7 @@ from .shared_sets import SharedSet, SharedSets
 from .store import KeyStore, Sealer
 from .store.sealed import MAX_DOCUMENT
 
-log = logging.getLogger("s2s_mesh.jwks")
+log: logging.Logger = logging.getLogger("s2s_mesh.jwks")
 NAME = "jwks-cache"
 MAX_DELAY = (
     3.0  # seconds that a fetch may begin later because of this cache: patience, and one store time-out

@@ -40,10 +40,10 @@ class KeyRing:
     def __init__(
         self, issuer: str, schedule: RotationSchedule, records: Iterable[KeyRecord] = (), *, version: int = 0
     ) -> None:
-        self.issuer = issuer
-        self.schedule = schedule
+        self.issuer: str = issuer
+        self.schedule: RotationSchedule = schedule
         self.records: Mapping[str, KeyRecord] = {r.kid: r for r in sorted(records, key=lambda r: r.kid)}
-        self.version = version
+        self.version: int = version
         self._facts = encode([record.facts() for record in self.records.values()])
 
     # -- the document ---------------------------------------------------------------------------------
@@ -85,8 +85,6 @@ class KeyRing:
         if not isinstance(other, KeyRing):
             return NotImplemented
         return self.issuer == other.issuer and self._facts == other._facts
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"KeyRing(issuer={self.issuer!r}, version={self.version}, kids={list(self.records)!r})"

@@ -83,10 +83,10 @@ class VerificationKey:
 
     def __init__(self, kid: str, alg: str, public_jwk: Mapping[str, str]) -> None:
         algorithm = _ALGORITHMS[alg]
-        self.kid = kid
-        self.alg = alg
-        self.public_jwk = public_jwk
-        self.material = encode(public_jwk)
+        self.kid: str = kid
+        self.alg: str = alg
+        self.public_jwk: Mapping[str, str] = public_jwk
+        self.material: bytes = encode(public_jwk)
         key: Any = algorithm.implementation.from_jwk(dict(public_jwk))
         self._verify = _verification(alg, key)
 
@@ -149,9 +149,9 @@ class SigningKey:
     __slots__ = ("_key", "_private_members", "alg", "kid", "public")
 
     def __init__(self, public: VerificationKey, private_members: Mapping[str, str]) -> None:
-        self.public = public
-        self.kid = public.kid
-        self.alg = public.alg
+        self.public: VerificationKey = public
+        self.kid: str = public.kid
+        self.alg: str = public.alg
         self._private_members = private_members
         self._key: Any = None
 

@@ -21,7 +21,7 @@ from .settings import Settings
 from .store import Document, KeyStore, Notifier, SealedStore
 from .store.conflicts import despite_conflicts
 
-log = logging.getLogger("s2s_mesh.keys")
+log: logging.Logger = logging.getLogger("s2s_mesh.keys")
 _WHO_HAS = "who-has"
 _CHANGED = "changed"
 
@@ -70,7 +70,7 @@ class KeyManager:
     ) -> None:
         self.ring: KeyRing | None = None
         self.last_error: KeyStoreError | None = None
-        self.writes = 0
+        self.writes: int = 0
         self._store = store
         self._issuer = issuer
         self._schedule = schedule

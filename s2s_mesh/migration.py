@@ -22,7 +22,7 @@ from .store import SealedStore
 from .store.conflicts import despite_conflicts
 from .trust import TrustConfig
 
-log = logging.getLogger("s2s_mesh.migration")
+log: logging.Logger = logging.getLogger("s2s_mesh.migration")
 NAME = "migration"  # of the document, and its sealing purpose
 _EVERY = 10.0  # seconds between two times that uses are written
 
@@ -56,13 +56,13 @@ class Migration:
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self._settings = settings
         self._clock = clock
         self._pairs: frozenset[tuple[str, str]] = frozenset()
         self._passwords = PasswordChecks()
         self._store: SealedStore | None = None
-        self.pending = Uses()
+        self.pending: Uses = Uses()
         self._seen: set[tuple[Who, int]] = set()
         self._due = 0.0
         self._error: str | None = None

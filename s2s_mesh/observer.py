@@ -15,7 +15,7 @@ import msgspec
 
 from .errors import ConfigError, Reason
 
-log = logging.getLogger("s2s_mesh")
+log: logging.Logger = logging.getLogger("s2s_mesh")
 UNKNOWN = "unknown"  # in place of an issuer that the trust file does not list
 ACCEPTED = "accepted"  # in place of a reason, where nothing was refused
 

@@ -19,7 +19,7 @@ from .errors import ConfigError, Forbidden, PolicyUnavailable, Reason, Unavailab
 from .identity import Principal
 from .routes import external_path
 
-log = logging.getLogger("s2s_mesh.policy")
+log: logging.Logger = logging.getLogger("s2s_mesh.policy")
 INPUT_VERSION = 1
 _MAX_REASON = 500  # characters
 
@@ -99,7 +99,7 @@ class _InOrder:
         if not policies:
             # all of nothing would allow everything, any of nothing would deny everything: neither is meant
             raise ConfigError(f"{type(self).__name__}() has no policy in it; give at least one")
-        self.policies = tuple(
+        self.policies: tuple[Policy, ...] = tuple(
             check_policy(policy, f"{type(self).__name__}, policy {place}")
             for place, policy in enumerate(policies, start=1)
         )

@@ -27,11 +27,11 @@ class HeldProof:
     __slots__ = ("key", "kid", "renew_at", "since", "wit")
 
     def __init__(self, key: SigningKey, token: str, *, kid: str, since: float, renew_at: float) -> None:
-        self.key = key
-        self.wit = token
-        self.kid = kid
-        self.since = since
-        self.renew_at = renew_at
+        self.key: SigningKey = key
+        self.wit: str = token
+        self.kid: str = kid
+        self.since: float = since
+        self.renew_at: float = renew_at
 
     def __repr__(self) -> str:
         return f"HeldProof(key={self.key!r})"

@@ -18,24 +18,25 @@ from .deny_keeper import POLL_SECONDS, DenyListKeeper, deny_list_keeper
 from .effects import CheckPassword, Effect, LoadDenyList, UseOnce
 from .errors import ConfigError, KeyStoreError, StoreReason
 from .identity import EndUser, ServiceId
+from .inbound import Inbound
 from .jitter import between
 from .jwks_client import JWKSClient
 from .jwks_shared import shared_jwks
 from .keyring import KeyRing
-from .manager import key_manager
+from .manager import KeyManager, key_manager
 from .migration import Migration
 from .prover import Prover
 from .replays import Replays
 from .resolver import KeyResolver
 from .settings import Settings
-from .signer import TokenKind
+from .signer import Signer, TokenKind
 from .store import KeyStore
 from .target_uri import TargetURI
 from .threads import far_from_threading
 from .trust_file import TrustFile
 from .verifier import Verifier
 
-log = logging.getLogger("s2s_mesh")
+log: logging.Logger = logging.getLogger("s2s_mesh")
 _TICK = 1.0  # seconds between two looks at the trust file and at what is due
 _FIRST_RETRY = 0.5  # seconds; doubles up to the poll interval
 
@@ -75,10 +76,12 @@ class Runtime:
         watched = settings.trust if isinstance(settings.trust, TrustFile) else None
         self._trust_file = watched
         trust = (settings.trust if watched is None else watched.current).for_audiences(settings.audiences)  # type: ignore[union-attr]
-        self.resolver = KeyResolver(settings.cache_limits)
+        self.resolver: KeyResolver = KeyResolver(settings.cache_limits)
         tell = settings.observers.observe
-        self.client = JWKSClient(self.resolver, trust, clock, shared=shared_jwks(settings, clock), tell=tell)
-        self.verifier = Verifier(
+        self.client: JWKSClient = JWKSClient(
+            self.resolver, trust, clock, shared=shared_jwks(settings, clock), tell=tell
+        )
+        self.verifier: Verifier = Verifier(
             audiences=settings.audiences,
             trust=trust,
             resolver=self.resolver,
@@ -89,12 +92,12 @@ class Runtime:
         self._deny_looked_up: Future[None] = Future()
         self._replays = Replays(settings)
         self._replays.open_for(trust)
-        self.migration = Migration(settings, clock=clock)
+        self.migration: Migration = Migration(settings, clock=clock)
         self.migration.use(trust)
-        self.inbound = observed.inbound(settings, self.verifier, self.resolver, self.migration.tally)
-        self.signer = observed.signer(settings, self._min_key_age)
+        self.inbound: Inbound = observed.inbound(settings, self.verifier, self.resolver, self.migration.tally)
+        self.signer: Signer = observed.signer(settings, self._min_key_age)
         self._prover = Prover(self.signer)
-        self.manager = (
+        self.manager: KeyManager | None = (
             None
             if store is None
             else key_manager(settings, store, may_create=lambda: self._exempt or serves(), clock=clock)
@@ -108,7 +111,7 @@ class Runtime:
         self._poll_due = 0.0
         self._failures = 0
         self._last_tick = clock()
-        self.overdue_at = self._last_tick + 3 * self._tick
+        self.overdue_at: float = self._last_tick + 3 * self._tick
         self._thread: threading.Thread | None = None
         self._stop_listening: Callable[[], None] = lambda: None
 

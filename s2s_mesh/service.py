@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import settings as settings_
-from . import user_door, users
+from . import users
 from .asgi import MeshMiddleware
 from .claims import check_scopes
 from .context import inbound_user
@@ -24,18 +24,18 @@ from .httpx_auth import MeshAuth
 from .httpx_transport import transport as mesh_transport
 from .identity import EndUser, Principal, ServiceId
 from .inbound import CallerFlow, RequestLine
-from .life import ServiceLife
 from .observer import Observer
 from .policy import Policy
 from .rotation import RotationSchedule
 from .runtime import Runtime
 from .store import KeyStore
 from .trust import TrustConfig
+from .user_door import UserDoor
 from .users import OnBehalfOf
 from .wellknown import DOCUMENTS, WellKnown
 
 
-class Service(ServiceLife):
+class Service(UserDoor):
     """Signs, publishes and verifies for one issuer.
 
     Construction is inert: it reads the trust file and checks the configuration, and opens no socket, thread,
@@ -101,7 +101,9 @@ class Service(ServiceLife):
             allow_unsealed_key_store=allow_unsealed_key_store,
         )
         self.issuer: ServiceId = settings.issuer
-        self.well_known = None if key_store is None else WellKnown(self.issuer, settings.schedule)
+        self.well_known: WellKnown | None = (
+            None if key_store is None else WellKnown(self.issuer, settings.schedule)
+        )
         super().__init__(settings)
 
     @classmethod
@@ -195,11 +197,8 @@ class Service(ServiceLife):
             allow_plain_http=allow_plain_http,
         )
 
-    # defined where they belong; here they are methods
+    # defined where it belongs; here it is a method
     transport = mesh_transport
-    verify_user = user_door.verify_user
-    verify_user_async = user_door.verify_user_async
-    transaction = user_door.transaction
 
     # -- verifying -------------------------------------------------------------------------------------
 

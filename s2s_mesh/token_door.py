@@ -19,7 +19,7 @@ from . import jws
 from .errors import ConfigError, KeyStoreError
 from .service import Service
 
-log = logging.getLogger("s2s_mesh.access")
+log: logging.Logger = logging.getLogger("s2s_mesh.access")
 MARK = b"s2s-mesh-request"
 _PASSED_ON = frozenset({b"forwarded", b"via", b"x-real-ip", b"origin", b"referer", b"sec-fetch-site"})
 _PARAMETERS = frozenset({"audience", "scopes", "once"})

@@ -58,7 +58,7 @@ class TrustFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.last_error: ConfigError | None = None
         self._absolute = self.path.absolute()
         self._current: TrustConfig | None = None

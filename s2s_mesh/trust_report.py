@@ -24,7 +24,7 @@ class TrustFileError(ConfigError):
     """
 
     def __init__(self, problems: Sequence[str], *, more: int = 0) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         rest = [f"... and {more} more"] if more else []
         super().__init__("\n".join([*self.problems, *rest]))
 

@@ -33,7 +33,7 @@ class VerifiedCache(Generic[T]):
     __slots__ = ("_old", "_young", "size")
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size: int = size
         self._young: dict[Digest, T] = {}
         self._old: dict[Digest, T] = {}
 

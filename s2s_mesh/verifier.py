@@ -66,7 +66,7 @@ class Verifier:
         resolver: KeyResolver,
         cache_size: int = 10_000,
     ) -> None:
-        self.audiences = frozenset(audiences)
+        self.audiences: frozenset[str] = frozenset(audiences)
         self.trust = trust
         self.deny: DenyList | None = EMPTY
         self._resolver = resolver

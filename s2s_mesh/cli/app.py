@@ -45,7 +45,7 @@ class _Guarded(TyperGroup):
         raise typer.Exit(code)
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=_Guarded,
     no_args_is_help=True,
     add_completion=False,  # `completion` prints the scripts, and changes no file of anybody

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..deny_keeper import DenyListKeeper
     from ..deny_list import DenyRule
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Refuse callers of this service at once, whatever its trust file says.",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..keyrecord import KeyRecord
     from ..keyring import KeyRing
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The service's own keys, in its key store."
 )
 

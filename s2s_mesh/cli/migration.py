@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..trust import LegacyRule, TrustConfig
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="API keys and passwords for [[legacy]] rows: make one, or hash one.",

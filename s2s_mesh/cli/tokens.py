@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ..keyring import KeyRing
     from ..manager import KeyManager
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Tokens: mint one, look into one.")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Tokens: mint one, look into one."
+)
 _PAST_AND_FUTURE = {
     "iat": ("issued", "issued"),
     "nbf": ("became valid", "becomes valid"),

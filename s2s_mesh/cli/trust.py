@@ -19,7 +19,9 @@ from .trust_review import diff, graph, schema
 if TYPE_CHECKING:
     from ..explain import Explanation
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Trust files: who may call whom.")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Trust files: who may call whom."
+)
 
 
 @app.command("check")

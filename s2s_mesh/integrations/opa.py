@@ -17,7 +17,7 @@ from ..identity import Principal, redacted
 from ..policy import Decision, PolicyFacts, input_document
 from ..strict_json import NotStrictJSON, decode_object, encode
 
-log = logging.getLogger("s2s_mesh.policy")
+log: logging.Logger = logging.getLogger("s2s_mesh.policy")
 _MAX_BODY = 65536
 _IDLE_SECONDS = 5.0
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}

@@ -32,7 +32,7 @@ end
 return 1
 """
 
-log = logging.getLogger("s2s_mesh.store")
+log: logging.Logger = logging.getLogger("s2s_mesh.store")
 _T = TypeVar("_T")
 
 

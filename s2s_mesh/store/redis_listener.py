@@ -20,7 +20,7 @@ _MIN_BACKOFF = 0.1  # seconds
 _POLL = 0.1  # seconds; how soon a stop is noticed, which every short job waits for at its end
 SILENCE = 10.0  # seconds without a message after which the server is asked whether it is there
 
-log = logging.getLogger("s2s_mesh.store")
+log: logging.Logger = logging.getLogger("s2s_mesh.store")
 
 
 class RedisListener:
