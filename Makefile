@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv by itself; nothing has to be installed by hand.
-.PHONY: demo test docs chaos fuzz bench lint clean
+.PHONY: demo test docs package chaos fuzz bench lint clean
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,10 @@ test: $(VENV)/.test ## lint, types, docs, all tests, coverage
 
 docs: $(VENV)/.test ## the site of the docs, strictly, into .site/html
 	$(BIN)/python -m tests.docs_site
+
+package: $(VENV)/.test ## wheel and sdist in dist/: checked, typed, installed on every Python that is here, with the demo
+	@$(BIN)/python -m pip install --quiet --group package
+	$(BIN)/python -m tests.package_check
 
 chaos: $(VENV)/.test ## calls for a minute or more while Redis is killed, stopped and flushed, and keys are revoked
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -73,7 +73,7 @@ class Inbound:
         self, verifier: Verifier, *, realm: str, policy: Policy | None = None, tally: Tally | None = None
     ) -> None:
         self._verifier = verifier
-        self.cached = verifier.cached
+        self.cached: Callable[[bytes, float], Principal | None] = verifier.cached
         self._realm = realm
         self._policy = policy
         self._tally = tally or Tally()

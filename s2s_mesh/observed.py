@@ -69,7 +69,7 @@ class ObservedInbound(Inbound):
         observers: Observers,
     ) -> None:
         super().__init__(verifier, realm=realm, policy=policy, tally=tally)
-        self.cached = self._cached
+        self.cached: Callable[[bytes, float], Principal | None] = self._cached
         self._resolver = resolver
         self._observe = observers.observe
         # as many as the trust file has issuers
