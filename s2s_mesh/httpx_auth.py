@@ -72,7 +72,7 @@ class MeshAuth(AuthFlow, httpx.Auth):
         ConfigError: an origin is not a URL, or is plain http without leave.
     """
 
-    replayable = httpx.ByteStream
+    replayable: type = httpx.ByteStream
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class MeshAuth(AuthFlow, httpx.Auth):
         once: bool = False,
         allow_plain_http: bool = False,
     ) -> None:
-        self.outbound = Outbound(
+        self.outbound: Outbound = Outbound(
             tokens,
             audience,
             origins=origins,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Caller", "KeyStoreConformance", "Mesh", "MovableClock", "Refused", "bearer"]
 
-log = logging.getLogger("s2s_mesh.testing")
+log: logging.Logger = logging.getLogger("s2s_mesh.testing")
 _Request = TypeVar("_Request", bound=Any)
 _LIFE = claims_.DEFAULT_LIFE
 _TYPE = TokenKind.SERVICE.value
@@ -87,7 +87,7 @@ class Mesh:
     """
 
     def __init__(self) -> None:
-        self.clock = MovableClock()
+        self.clock: MovableClock = MovableClock()
         self._services: dict[str, Service] = {}
         self._made: list[Service] = []
         self._log = RefusalLog()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from ..httpx_auth import AuthFlow
-from ..outbound import Caller, outbound
+from ..outbound import Caller, Outbound, outbound
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,7 +28,7 @@ class Httpx2Auth(AuthFlow, httpx2.Auth):
         ConfigError: a bad audience, scope or origin.
     """
 
-    replayable = httpx2.ByteStream
+    replayable: type = httpx2.ByteStream
 
     def __init__(self, service: Caller, audience: str, **options: Unpack[Options]) -> None:
-        self.outbound = outbound(service, audience, **options)
+        self.outbound: Outbound = outbound(service, audience, **options)
