@@ -183,7 +183,8 @@ class JWKSClient:
         took = time.perf_counter() - began
         self._tell(JWKSFetched(issuer=issuer, why=why.value, result=_result(outcome), at=at, seconds=took))
         # last, because a logging filter that raises must not leave the issuer in flight for ever
-        _report(issuer, why, outcome)
+        if not self._closed:  # nobody wants to read what a service that was stopped did not get
+            _report(issuer, why, outcome)
         return fetched
 
     def _apply(

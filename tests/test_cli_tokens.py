@@ -26,6 +26,7 @@ audience = "{OTHER}"
 scopes = ["cards:read", "cards:write"]
 [user_issuers."https://login.example.com/"]
 audiences = ["{OTHER}"]
+jwks_file = "jwks.json"
 """
 
 

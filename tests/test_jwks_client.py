@@ -714,6 +714,25 @@ def test_a_fetch_under_way_outlives_close(wallets: Wallets, edge: Endpoint) -> N
         assert waiting.result(10).issuer == EDGE
 
 
+def test_a_stopped_service_is_quiet(
+    wallets: Wallets, edge: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a fetch did not bring is logged, unless the client was closed meanwhile."""
+    edge.instead = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    for closed in (False, True):
+        edge.hold()
+        asked = len(edge.asked)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(refused, wallets)
+            wait_until(lambda asked=asked: len(edge.asked) > asked)  # type: ignore[misc]
+            if closed:
+                wallets.client.close()
+            edge.release()
+            assert waiting.result(10) is Reason.JWKS_UNAVAILABLE
+        wallets.clock.now += 10
+    assert len(caplog.records) == 1
+
+
 def test_everything_at_once(server: JWKSServer, clock: Clock) -> None:
     """Callers, floods, rotations, refreshes and reloads from many threads: nobody is refused wrongly."""
     names = [f"https://s{number:02}.example.com" for number in range(6)]

@@ -12,29 +12,32 @@ import pytest
 
 from s2s_mesh import Service, TrustConfig
 from s2s_mesh.errors import KeyStoreError, StoreReason
+from s2s_mesh.jwks import JWKSet
 from s2s_mesh.jws import decode
 from s2s_mesh.store.memory import MemoryStore
 from s2s_mesh.token_door import TokenDoor
 
 from .hostile import rows
-from .tokens import LEDGER, LOGIN, WALLETS, frozen
+from .tokens import LEDGER, LOGIN, WALLETS, frozen, key
 
 MARK = ("S2S-Mesh-Request", "true")
 ASKED = f"/token?audience={LEDGER}"
-TRUST = TrustConfig.parse(
-    f"""
+TRUST = """
 version = 1
-[user_issuers."{LOGIN}"]
-audiences = ["{WALLETS}"]
-""".encode()
-)
+[user_issuers."{login}"]
+audiences = ["{wallets}"]
+jwks_file = "{keys}"
+"""
 Lines = Sequence[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[TokenDoor]:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenDoor]:
     """The tokens of wallets."""
-    with frozen(), Service(issuer=WALLETS, trust=TRUST, key_store="memory://") as service:
+    keys = tmp_path_factory.mktemp("login") / "jwks.json"
+    keys.write_bytes(JWKSet([key().public]).to_bytes())
+    trust = TrustConfig.parse(TRUST.format(login=LOGIN, wallets=WALLETS, keys=keys).encode())
+    with frozen(), Service(issuer=WALLETS, trust=trust, key_store="memory://") as service:
         yield TokenDoor(service)
 
 
@@ -169,7 +172,10 @@ class Away(MemoryStore):
 
 def test_no_key(caplog: pytest.LogCaptureFixture) -> None:
     """Without a ring the answer is 503, and why stands in the log only."""
-    with frozen(), Service(issuer=WALLETS, trust=TRUST, key_store=Away()) as service:
+    with (
+        frozen(),
+        Service(issuer=WALLETS, trust=TrustConfig.parse(b"version = 1"), key_store=Away()) as service,
+    ):
         answer = ask(TokenDoor(service))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "192.0.2.7" not in answer.text
