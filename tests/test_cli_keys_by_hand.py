@@ -150,11 +150,13 @@ def test_revoke_unpublishes_at_once_and_the_next_key_signs_at_once(terminal: Ter
 
 
 def test_revoking_a_key_that_is_not_there_says_which_are(terminal: Terminal) -> None:
-    """A typing mistake is exit code 2, and names the keys of the ring."""
+    """A typing mistake is exit code 2, and names the keys of the ring; a kid may begin with a hyphen."""
     terminal.create_ring()
-    refused = terminal.call("keys", "revoke", "NzbLsXh8", "--yes")
-    assert refused.exit_code == 2
-    assert signing(terminal) in refused.stderr
+    for kid in ("NzbLsXh8", "-RyXdJ7OSQyhyFrjzm9BYirMyc1HoWQZkqm3rVgpn_E"):
+        refused = terminal.call("keys", "revoke", kid, "--yes")
+        assert refused.exit_code == 2
+        assert kid in refused.stderr
+        assert signing(terminal) in refused.stderr
 
 
 @pytest.mark.parametrize("command", [["rotate"], ["revoke", "x"], ["rewrap"]])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..clock import now
 from .environment import key_manager, load_settings
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from ..jwks import JWKSet
     from ..keyrecord import KeyRecord
     from ..keyring import KeyRing
+
+_HYPHENATED_KID = re.compile("-[A-Za-z0-9_-]{42}", re.ASCII)  # an RFC 7638 thumbprint of SHA-256
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The service's own keys, in its key store."
@@ -133,7 +137,17 @@ def _hand_over(ring: KeyRing, at: float, at_once: bool) -> tuple[KeyRing, str]:
     return ring.hand_over(at, start), f"{successor.kid} signs from {moment(start, at)} on"
 
 
-@app.command("revoke")
+class _TakesAKid(TyperCommand):
+    """A command whose argument is a key id: one in 64 begins with a hyphen, and is no option all the same."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        kids = [arg for arg in args if _HYPHENATED_KID.fullmatch(arg)]
+        if kids:
+            args = [*(arg for arg in args if arg not in kids), "--", *kids]
+        return super().parse_args(ctx, args)
+
+
+@app.command("revoke", cls=_TakesAKid)
 def revoke(kid: Annotated[str, typer.Argument(help="As `keys show` prints it.")], yes: Yes = False) -> None:
     """Revoke a key: unpublished at once, the next key signs at once.
 
