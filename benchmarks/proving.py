@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from s2s_mesh import Service, ServiceId, TrustConfig
 from s2s_mesh.effects import Answer
 from s2s_mesh.inbound import Admitted, RequestFacts
+from s2s_mesh.minting import ProvenRequest
 from s2s_mesh.refusal import Refusal
-from s2s_mesh.runtime import ProvenRequest
 
 from .contestants import OURS, Bench, Contestant
 from .material import WALLETS, Material, caller, jwks_document, trust_text

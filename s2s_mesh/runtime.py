@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import deny_list, observed, users, wpt
+from . import deny_list, observed
 from .deny_keeper import POLL_SECONDS, DenyListKeeper, deny_list_keeper
 from .effects import CheckPassword, Effect, LoadDenyList, UseOnce
-from .errors import ConfigError, KeyStoreError, StoreReason
-from .identity import EndUser, ServiceId
+from .errors import ConfigError, KeyStoreError
 from .inbound import Inbound
 from .jitter import between
 from .jwks_client import JWKSClient
 from .jwks_shared import shared_jwks
-from .keyring import KeyRing
-from .manager import KeyManager, key_manager
 from .migration import Migration
-from .prover import Prover
+from .minting import Minting
 from .replays import Replays
 from .resolver import KeyResolver
 from .settings import Settings
-from .signer import Signer, TokenKind
 from .store import KeyStore
-from .target_uri import TargetURI
 from .threads import far_from_threading
 from .trust_file import TrustFile
 from .verifier import Verifier
@@ -41,16 +35,7 @@ _TICK = 1.0  # seconds between two looks at the trust file and at what is due
 _FIRST_RETRY = 0.5  # seconds; doubles up to the poll interval
 
 
-class ProvenRequest(NamedTuple):
-    """The tokens that one request carries, and the thumbprint of the key that the first is bound to."""
-
-    access_token: str
-    wit: str
-    wpt: str
-    thumbprint: str
-
-
-class Runtime:
+class Runtime(Minting):
     """The living parts of one service in one process.
 
     Args:
@@ -68,11 +53,7 @@ class Runtime:
         serves: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._settings = settings
-        self._clock = clock
-        # a ring that no other process can hold has no other replica to wait for
-        self._exempt = store is not None and not store.shared
-        self._serves = serves
+        super().__init__(settings, store, serves=serves, clock=clock)
         watched = settings.trust if isinstance(settings.trust, TrustFile) else None
         self._trust_file = watched
         trust = (settings.trust if watched is None else watched.current).for_audiences(settings.audiences)  # type: ignore[union-attr]
@@ -95,14 +76,6 @@ class Runtime:
         self.migration: Migration = Migration(settings, clock=clock)
         self.migration.use(trust)
         self.inbound: Inbound = observed.inbound(settings, self.verifier, self.resolver, self.migration.tally)
-        self.signer: Signer = observed.signer(settings, self._min_key_age)
-        self._prover = Prover(self.signer)
-        self.manager: KeyManager | None = (
-            None
-            if store is None
-            else key_manager(settings, store, may_create=lambda: self._exempt or serves(), clock=clock)
-        )
-        self._mint_lock = threading.Lock()
         self._tick = min(_TICK, settings.schedule.poll_interval)
         if self.deny is not None:
             self._tick = min(self._tick, POLL_SECONDS)
@@ -222,127 +195,3 @@ class Runtime:
         if isinstance(effect, CheckPassword):
             return self.migration.begin(effect)
         return self.client.begin(effect)
-
-    # -- signing ---------------------------------------------------------------------------------------
-
-    @property
-    def ring(self) -> KeyRing | None:
-        """The snapshot in memory, or None before the first load."""
-        return None if self.manager is None else self.manager.ring
-
-    def load_ring(self) -> KeyRing:
-        """The snapshot; loads it first if there is none yet, which may block for seconds.
-
-        Raises:
-            KeyStoreError: there is none and none can be had.
-            ConfigError: this service has no key store.
-        """
-        if self.manager is None:
-            raise ConfigError("this service has key_store=None: it verifies and has no keys to sign with")
-        return self.manager.load()
-
-    def kept_token(
-        self, audience: str, scopes: frozenset[str] | None, now: float, user: EndUser | None = None
-    ) -> str | None:
-        """A token that was minted before and may still be sent, or None. Never waits."""
-        self.check_overdue(now)
-        ring = self.ring
-        return None if ring is None else self.signer.cached(ring, audience, scopes, now, user=user)
-
-    def token(
-        self, audience: str, scopes: frozenset[str] | None, *, once: bool = False, user: EndUser | None = None
-    ) -> str:
-        """A token for `audience`, from memory or newly minted; see `Service.token`. May wait for the ring."""
-        with self.signing() as (ring, now):
-            return self._token(ring, audience, scopes, now, once=once, user=user)
-
-    def _token(
-        self,
-        ring: KeyRing,
-        audience: str,
-        scopes: frozenset[str] | None,
-        now: float,
-        *,
-        once: bool,
-        thumbprint: str | None = None,
-        user: EndUser | None = None,
-    ) -> str:
-        if user is not None:
-            users.check(user, now)
-        token = None if once else self.signer.cached(ring, audience, scopes, now, thumbprint, user)
-        return token or self.signer.mint(
-            ring,
-            TokenKind.SERVICE,
-            audience,
-            scopes,
-            now,
-            keep=not once,
-            thumbprint=thumbprint,
-            user=user,
-        )
-
-    def prove(
-        self,
-        audience: ServiceId,
-        scopes: frozenset[str] | None,
-        method: str,
-        raw_path: bytes,
-        *,
-        once: bool = False,
-        user: EndUser | None = None,
-    ) -> ProvenRequest:
-        """What one request to `audience` carries; may wait for the ring.
-
-        Args:
-            audience: the service to call; its origin, and not the address at hand, is what is proved.
-            scopes: what to ask for; None for all that is granted.
-            method, raw_path: of the request, as sent, the path without its query.
-            once: a new access token that is handed out to nobody else.
-            user: on whose behalf; its evidence, which travels beside, is proved as well.
-
-        Raises:
-            KeyStoreError: there is no key to sign with.
-            UserExpired: what is known of the user has expired.
-            ConfigError: no receiver lets this path in, or no token can carry the user.
-        """
-        try:
-            uri = TargetURI.of(audience.origin, raw_path)
-        except ValueError as why:
-            raise ConfigError(f"a request to {audience} cannot be proved: {why}") from None
-        with self.signing() as (ring, now):
-            self.check_overdue(now)
-            held = self._prover.current(ring, now)
-            jkt = held.key.kid
-            token = self._token(ring, audience, scopes, now, once=once, thumbprint=jkt, user=user)
-        binding = wpt.Binding(
-            method=method,
-            uri=uri,
-            wit=held.wit.encode(),
-            access_token=token.encode(),
-            txn_token=None if user is None or user.txn_token is None else user.txn_token.encode(),
-            user_token=None if user is None or user.user_token is None else user.user_token.encode(),
-        )
-        return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), jkt)
-
-    @contextmanager
-    def signing(self) -> Iterator[tuple[KeyRing, float]]:
-        """The ring to sign with and the time (Unix seconds), for one at a time; may wait for the ring.
-
-        Raises:
-            KeyStoreError: there is no key to sign with; if that is the store's fault, with what it said.
-            ConfigError: as `load_ring`.
-        """
-        ring = self.load_ring()
-        with self._mint_lock:
-            try:
-                # read here: whoever waited must not find the new token to be from the future
-                yield ring, self._clock()
-            except KeyStoreError as failed:
-                error = self.manager.last_error if self.manager is not None else None
-                if failed.reason is StoreReason.NO_SIGNING_KEY and error is not None:
-                    raise KeyStoreError(failed.reason, f"{failed}; and the store: {error}") from None
-                raise
-
-    def _min_key_age(self) -> float:
-        """A process that does not serve the JWKS waits until every replica that does has the key."""
-        return 0.0 if self._exempt or self._serves() else self._settings.schedule.replica_lag

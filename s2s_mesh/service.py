@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import settings as settings_
 from . import users
 from .asgi import MeshMiddleware
+from .bridge_door import BridgeDoor
 from .claims import check_scopes
 from .context import inbound_user
 from .doors import answer_document
@@ -35,7 +36,7 @@ from .users import OnBehalfOf
 from .wellknown import DOCUMENTS, WellKnown
 
 
-class Service(UserDoor):
+class Service(UserDoor, BridgeDoor):
     """Signs, publishes and verifies for one issuer.
 
     Construction is inert: it reads the trust file and checks the configuration, and opens no socket, thread,

@@ -30,14 +30,25 @@ _RENEW_FROM, _RENEW_TO = 0.5, 0.8
 
 
 class TokenKind(str, Enum):
-    """The kinds of token we mint; the value is the `typ` (RFC 8725 section 3.11)."""
+    """The kinds of token we mint; none of them is taken for another (RFC 8725 sections 3.11 and 3.12).
+
+    The last three are for software of other people.
+    """
 
     SERVICE = "at+jwt"
     IDENTITY = "wit+jwt"
     TRANSACTION = "txntoken+jwt"
+    CLIENT_ASSERTION = "client-authentication+jwt"
+    FEDERATION = "federation"
+    SVID = "jwt-svid"
 
     # Enum hashes in Python, which is half the price of handing a kept token out
     __hash__ = str.__hash__
+
+    @property
+    def typ(self) -> str:
+        """What its header says: its name, but for two kinds that clouds and SPIFFE know as plain JWTs."""
+        return "JWT" if self in (TokenKind.FEDERATION, TokenKind.SVID) else self.value
 
 
 class _Signing(msgspec.Struct, frozen=True):
@@ -207,7 +218,7 @@ class Signer:
     def _header(self, kind: TokenKind, key: SigningKey) -> bytes:
         header = self._headers.get((kind, key.kid))
         if header is None:
-            header = b64url_encode(encode({"alg": key.alg, "kid": key.kid, "typ": kind.value}))
+            header = b64url_encode(encode({"alg": key.alg, "kid": key.kid, "typ": kind.typ}))
             # those of keys that no longer sign are dropped
             kept = {known: value for known, value in self._headers.items() if known[1] == key.kid}
             self._headers = {**kept, (kind, key.kid): header}

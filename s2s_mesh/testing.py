@@ -43,7 +43,7 @@ __all__ = ["Caller", "KeyStoreConformance", "Mesh", "MovableClock", "Refused", "
 log: logging.Logger = logging.getLogger("s2s_mesh.testing")
 _Request = TypeVar("_Request", bound=Any)
 _LIFE = claims_.DEFAULT_LIFE
-_TYPE = TokenKind.SERVICE.value
+_TYPE = TokenKind.SERVICE.typ
 _LONG_AGO = 7200  # seconds; no leeway reaches that far
 _NOBODY = "https://nobody.invalid"
 # what of a service is another while it accepts fake issuers

@@ -13,126 +13,28 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from . import trust_values as values
-
-SERVICE_ID_EXAMPLE = "https://wallets.example.com"
-_SERVICE_ID_SCHEMA = {"format": "uri", "pattern": r"^https?://[^*?#@\s]*[^*?#@/\s]$"}
-
-
-def _duration(shortest: str, longest: str, default: str, description: str) -> Meta:
-    """Describe a duration; `number` tells the reader what to suggest for a bare number."""
-    return Meta(
-        pattern=values.DURATION,
-        description=f"{description} From {shortest} to {longest}; default {default}.",
-        examples=[default],
-        extra={"check": values.duration(shortest, longest), "number": "{}s"},
-    )
-
-
-def _member(check: values.Check, example: str, description: str, **schema: Any) -> Meta:
-    """Describe a member that is a text."""
-    return Meta(
-        description=description, examples=[example], extra={"check": check}, extra_json_schema=schema or None
-    )
-
-
-def _hash(check: values.Check, example: str, description: str, pattern: str) -> Meta:
-    """Describe a member in whose place somebody may have written a secret: what is found is not shown."""
-    return Meta(
-        description=description,
-        examples=[example],
-        extra={"check": check, "secret": True},
-        extra_json_schema={"pattern": pattern},
-    )
-
-
-def _service(description: str) -> Meta:
-    return _member(values.service_id, SERVICE_ID_EXAMPLE, description, **_SERVICE_ID_SCHEMA)
-
-
-Algorithm = Annotated[
-    str, _member(values.algorithm, "ES256", "A signature algorithm.", enum=sorted(values.ALGORITHMS))
-]
-MediaType = Annotated[
-    str,
-    _member(values.media_type, "at+jwt", "A media type, compared without case.", pattern=values.MEDIA_TYPE),
-]
-Scope = Annotated[str, _member(values.scope, "cards:write", "One scope.", pattern=values.SCOPE)]
-Role = Annotated[str, _member(values.role, "card-writer", "The name of a role.", pattern=values.ROLE)]
-Method = Annotated[str, _member(values.method, "PUT", "An HTTP method.", enum=sorted(values.METHODS))]
-Service = Annotated[str, _service("A service id: an https URL without a trailing slash.")]
-UserIssuerId = Annotated[
-    str,
-    _member(
-        values.user_issuer,
-        "https://login.example.com/",
-        "An identity provider's issuer, exactly as its tokens name it.",
-        format="uri",
-    ),
-]
-UserAudience = Annotated[
-    str,
-    _member(
-        values.user_audience,
-        "https://edge.example.com",
-        "What `aud` says in a user's token, exactly: the id of a service, or what the provider calls it.",
-        pattern=values.USER_AUDIENCE,
-    ),
-]
-URL = Annotated[
-    str,
-    _member(
-        values.jwks_uri,
-        "https://wallets.example.com/.well-known/jwks.json",
-        "Where the public keys are fetched, if not at the issuer's /.well-known/jwks.json.",
-        format="uri",
-        pattern="^https?://",
-    ),
-]
-KeysFile = Annotated[
-    str,
-    _member(
-        values.file_name,
-        "settlement.jwks.json",
-        "A local file with the public keys instead of a URL, relative to the trust file.",
-    ),
-]
-CAFile = Annotated[
-    str,
-    _member(
-        values.file_name,
-        "private-ca.pem",
-        "The certificate authorities for this issuer's TLS (PEM), relative to the trust file.",
-    ),
-]
-Origin = Annotated[
-    str, _member(values.origin, "https://keys.example.com", "An origin.", **_SERVICE_ID_SCHEMA)
-]
-Origins = Annotated[
-    list[Origin],
-    Meta(min_length=1, description="Origins of a discovered jwks_uri beside the issuer's own."),
-]
-Algorithms = Annotated[
-    list[Algorithm],
-    Meta(min_length=1, description="Signature algorithms that are accepted; default ES256 and RS256."),
-]
-MediaTypes = Annotated[
-    list[MediaType],
-    Meta(min_length=1, description="Values of the header `typ` that are accepted; default at+jwt."),
-]
-UserMediaTypes = Annotated[
-    list[MediaType],
-    Meta(
-        min_length=1,
-        description="Accepted values of the header `typ`, none counts as JWT; default at+jwt and JWT.",
-    ),
-]
-UserTokenLife = Annotated[
-    str, _duration("10s", "24h", "1h", "The longest life, exp - iat, of an accepted token of a user.")
-]
-TokenLife = Annotated[
-    str, _duration("10s", "1h", "15m", "The longest life, exp - iat, of an accepted token.")
-]
-Leeway = Annotated[str, _duration("0s", "2m", "30s", "How far clocks may differ.")]
+from .trust_members import (
+    SERVICE_ID_SCHEMA,
+    URL,
+    Algorithms,
+    CAFile,
+    KeysFile,
+    Leeway,
+    MediaTypes,
+    Method,
+    Origins,
+    Role,
+    Scope,
+    Service,
+    TokenLife,
+    UserAudience,
+    UserIssuerId,
+    UserMediaTypes,
+    UserTokenLife,
+    hashed,
+    member,
+    service,
+)
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,8 +80,8 @@ class IssuerTable(SourceTable, frozen=True, kw_only=True):
 class AllowRow(Table, frozen=True, kw_only=True):
     """[[allow]]: one issuer may call one audience."""
 
-    issuer: Annotated[str, _service("The calling service.")]
-    audience: Annotated[str, _service("The service that is called.")]
+    issuer: Annotated[str, service("The calling service.")]
+    audience: Annotated[str, service("The service that is called.")]
     scopes: Annotated[list[Scope], Meta(description="What the caller may ask for; absent: nothing.")] = []
     roles: Annotated[list[Role], Meta(description="Roles whose scopes the caller may ask for as well.")] = []
     may_act_for: Annotated[
@@ -190,10 +92,10 @@ class AllowRow(Table, frozen=True, kw_only=True):
 class RouteRow(Table, frozen=True, kw_only=True):
     """[[route]]: what one route needs. Once an audience has a rule, its unmapped paths are denied."""
 
-    audience: Annotated[str, _service("The service that has the route.")]
+    audience: Annotated[str, service("The service that has the route.")]
     path: Annotated[
         str,
-        _member(
+        member(
             values.route_path,
             "/wallets/{wallet_id}/card",
             "The path; {x} is one segment, {x:path} at the end all the rest.",
@@ -204,7 +106,7 @@ class RouteRow(Table, frozen=True, kw_only=True):
     scopes: Annotated[list[Scope], Meta(description="The scopes that the caller needs, all of them.")] = []
     user: Annotated[
         str,
-        _member(
+        member(
             values.choice("none", "asserted", "proven", "txn"),
             "asserted",
             "Whether the route wants an end user: asserted by the caller, proven by the user's own token, or "
@@ -214,7 +116,7 @@ class RouteRow(Table, frozen=True, kw_only=True):
     ] = "none"
     proof: Annotated[
         str,
-        _member(
+        member(
             values.choice("bearer", "wpt"),
             "wpt",
             "Which proof of possession the route wants; wpt is a proof for each request (profile wpt-02) and "
@@ -224,7 +126,7 @@ class RouteRow(Table, frozen=True, kw_only=True):
     ] = "bearer"
     replay: Annotated[
         str,
-        _member(
+        member(
             values.choice("allow", "once"),
             "once",
             "Whether a token may be used again; once needs a key store that replicas share.",
@@ -236,11 +138,11 @@ class RouteRow(Table, frozen=True, kw_only=True):
 class LegacyRow(Table, frozen=True, kw_only=True):
     """[[legacy]]: an old credential, and the service that it stands for, until that service has tokens."""
 
-    issuer: Annotated[str, _service("The calling service that has the old credential.")]
-    audience: Annotated[str, _service("The service that still accepts it.")]
+    issuer: Annotated[str, service("The calling service that has the old credential.")]
+    audience: Annotated[str, service("The service that still accepts it.")]
     migration: Annotated[
         str,
-        _member(
+        member(
             values.choice("off", "observe", "prefer", "require"),
             "observe",
             "The stage of this caller: off refuses the old credential, observe accepts and counts it, prefer "
@@ -253,7 +155,7 @@ class LegacyRow(Table, frozen=True, kw_only=True):
     ]
     api_key_sha256: Annotated[
         str | UnsetType,
-        _hash(
+        hashed(
             values.api_key_sha256,
             "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
             "The SHA-256 of an API key of at least 128 random bits; hexadecimal or base64url.",
@@ -262,7 +164,7 @@ class LegacyRow(Table, frozen=True, kw_only=True):
     ] = UNSET
     header: Annotated[
         str | UnsetType,
-        _member(
+        member(
             values.field,
             "X-Api-Key",
             "The header field that carries the API key; default X-Api-Key.",
@@ -271,13 +173,13 @@ class LegacyRow(Table, frozen=True, kw_only=True):
     ] = UNSET
     basic_user: Annotated[
         str | UnsetType,
-        _member(
+        member(
             values.basic_user, "edge", "The user name of Basic authentication.", pattern=values.BASIC_USER
         ),
     ] = UNSET
     password_argon2: Annotated[
         str | UnsetType,
-        _hash(
+        hashed(
             values.password_argon2,
             "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$Gl8SqQcNGmTXlVJ9zXzdZw",
             "The argon2id hash of the password, in PHC form.",
@@ -286,7 +188,7 @@ class LegacyRow(Table, frozen=True, kw_only=True):
     ] = UNSET
     token_header: Annotated[
         str | UnsetType,
-        _member(
+        member(
             values.field,
             "Workload-Authorization",
             "The field that carries the token while Basic occupies Authorization; default "
@@ -312,10 +214,10 @@ class TxnRow(Table, frozen=True, kw_only=True):
     """[[txn]]: who may mint transaction tokens of which trust domain, for whom."""
 
     trust_domain: Annotated[
-        str, _member(values.service_id, "https://example.com", "The trust domain.", **_SERVICE_ID_SCHEMA)
+        str, member(values.service_id, "https://example.com", "The trust domain.", **SERVICE_ID_SCHEMA)
     ]
-    issuer: Annotated[str, _service("The service that mints.")]
-    audience: Annotated[str, _service("The service that accepts.")]
+    issuer: Annotated[str, service("The service that mints.")]
+    audience: Annotated[str, service("The service that accepts.")]
 
 
 class TrustForm(Table, frozen=True, kw_only=True):

@@ -12,8 +12,11 @@ from .tokens import frozen, key
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark of hostile rows known."""
+    """Make our marks known."""
     config.addinivalue_line("markers", f"{hostile.MARK}: a hostile input through a public door, refused")
+    config.addinivalue_line(
+        "markers", "interop(program, column): proves a cell of the table of `make interop`"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -31,6 +31,7 @@ FLOORS: list[list[str]] = [
         "wpt",
         "trust_report",
         "trust_values",
+        "trust_members",
         "trust_format",
         "trust_legacy",
         "trust_reader",
@@ -107,6 +108,7 @@ FLOORS: list[list[str]] = [
     ],
     [
         "observed",
+        "minting",
         "runtime",
         "snapshot",
         "context",
@@ -117,6 +119,7 @@ FLOORS: list[list[str]] = [
         "asgi",
         "life",
         "user_door",
+        "bridge_door",
         "service",
         "gateway",
         "token_door",
