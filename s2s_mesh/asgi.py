@@ -136,7 +136,7 @@ class MeshMiddleware:
             if not isinstance(outcome, Refusal):
                 outcome = await drive_async(outcome, runtime, self._service.clock)
             if isinstance(outcome, Refusal):
-                log_refusal(scope.get("method", "WEBSOCKET"), scope["path"], outcome)
+                _log_refusal(scope, outcome)
                 await _refuse(kind, scope, send, outcome)
                 return
         principal = outcome.principal
@@ -151,7 +151,7 @@ class MeshMiddleware:
                 return send(message)
             return self._send_full_answer(message, scope, send, credentials)
 
-        user = None if outcome.principal is None else outcome.principal.user
+        user = None if principal is None else principal.user
         if user is None and SERVING.get() is None:
             await self.app(scope, receive, send_unless_refused)
             return

@@ -20,10 +20,9 @@ from .identity import EndUser, Principal
 from .trust import RouteRule
 from .txn_token import TxnToken
 from .user_token import UserToken
-from .users import USER_TOKEN_FIELD
+from .users import TXN_TOKEN_FIELD, USER_TOKEN_FIELD
 from .verifier import Verifier, check_header
 
-TXN_TOKEN_FIELD = "txn-token"  # noqa: S105
 _Fields = Sequence[tuple[bytes, bytes]]
 _Flow = Generator[Effect, Answer, Principal]
 

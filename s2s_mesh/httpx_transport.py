@@ -20,12 +20,11 @@ from .runtime import Runtime
 from .settings import Settings
 from .trust_values import Unfit
 from .trust_values import field as check_field
-from .users import USER_TOKEN_FIELD, OnBehalfOf, given
+from .users import TXN_TOKEN_FIELD, USER_TOKEN_FIELD, OnBehalfOf, evidence_fields, given
 
-_TXN_FIELD = "txn-token"
 _AUTHORIZATION = "authorization"
 _PROOF_FIELDS = ("workload-identity-token", "workload-proof-token")
-_OWN_FIELDS = (*_PROOF_FIELDS, USER_TOKEN_FIELD, _TXN_FIELD)
+_OWN_FIELDS = (*_PROOF_FIELDS, USER_TOKEN_FIELD, TXN_TOKEN_FIELD)
 # marks in a request's extensions, which httpx hands on to the redirected one, where its hops have been
 _STARTED, _LEFT = "s2s_mesh.started", "s2s_mesh.left"
 
@@ -200,11 +199,7 @@ class MeshTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def _carried(self, request: httpx.Request) -> _Carried:
         runtime, user = self._service.running(), self._user
-        evidence = {}
-        if user is not None and user.user_token is not None:
-            evidence[USER_TOKEN_FIELD] = user.user_token
-        if user is not None and user.txn_token is not None:
-            evidence[_TXN_FIELD] = user.txn_token
+        evidence = evidence_fields(user)
         if self._proof == "bearer":
             token = runtime.token(self._audience, self._scopes, once=self._once, user=user)
             return _Carried({self._field: f"Bearer {token}", **evidence}, None)

@@ -153,7 +153,8 @@ class Inbound:
                 token, old = rows.presented(authorization, old_fields, token)
             if token is not None:
                 # beside a proof it may be bound, and is verified anew; beside anything else it need not be
-                known = self._verifier.cached(token, now) if beside and shown is None else None
+                digest = digest or digest_of(token)
+                known = self._verifier.recall(digest, now) if beside and shown is None else None
                 principal = known or (
                     yield from self._verifier.verify(token, now, with_proof=shown is not None, digest=digest)
                 )
@@ -242,8 +243,9 @@ class Inbound:
         Raises:
             TokenRejected, Forbidden, Unavailable: as `Verifier.verify` and `authorize`.
         """
-        known = None if request is None else self._verifier.cached(token, now)
-        principal = known or (yield from self._verifier.verify(token, now))
+        digest = digest_of(token)
+        known = None if request is None else self._verifier.recall(digest, now)
+        principal = known or (yield from self._verifier.verify(token, now, digest=digest))
         if request is not None:
             method, path = request
             # what is not ASCII turns into "?", which no path holds

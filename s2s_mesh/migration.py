@@ -20,6 +20,7 @@ from .passwords import PasswordChecks, need_argon2
 from .settings import Settings
 from .store import SealedStore
 from .store.conflicts import despite_conflicts
+from .store.sealed import Document
 from .trust import TrustConfig
 
 log: logging.Logger = logging.getLogger("s2s_mesh.migration")
@@ -39,7 +40,10 @@ def read_uses(store: SealedStore) -> Uses:
     Raises:
         KeyStoreError: it cannot be read or opened.
     """
-    stored = store.load()
+    return _uses_in(store.load())
+
+
+def _uses_in(stored: Document | None) -> Uses:
     return Uses() if stored is None else Uses.parse(stored.plain)
 
 
@@ -116,8 +120,7 @@ class Migration:
     def _add(self) -> None:
         assert self._store is not None  # noqa: S101 - `keep` has looked
         stored = self._store.load()
-        uses = Uses() if stored is None else Uses.parse(stored.plain)
-        self._store.swap(stored, uses.merged(self.pending).only(self._pairs).to_bytes())
+        self._store.swap(stored, _uses_in(stored).merged(self.pending).only(self._pairs).to_bytes())
 
     def _announced(self, uses: Uses) -> Uses:
         """One line of the log a day for each caller that uses the old way."""

@@ -14,12 +14,12 @@ from .effects import Answer, Effect
 from .errors import ProofRejected, Reason, TokenRejected
 from .identity import Principal, ServiceId
 from .target_uri import TargetURI
-from .users import USER_TOKEN_FIELD
+from .users import TXN_TOKEN_FIELD, USER_TOKEN_FIELD
 from .verifier import Verifier
 
 PROFILE = "wpt-02"
-_WIT, _WPT, _TXN = b"workload-identity-token", b"workload-proof-token", b"txn-token"
-_USER = USER_TOKEN_FIELD.encode()
+_WIT, _WPT = b"workload-identity-token", b"workload-proof-token"
+_TXN, _USER = TXN_TOKEN_FIELD.encode(), USER_TOKEN_FIELD.encode()
 _EVIDENCE = frozenset({_TXN, _USER})
 _FIELDS = frozenset({_WIT, _WPT}) | _EVIDENCE
 

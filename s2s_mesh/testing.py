@@ -19,7 +19,6 @@ from . import claims as claims_
 from . import jws
 from .claims import check_scopes
 from .errors import ConfigError, Reason
-from .evidence import TXN_TOKEN_FIELD
 from .fake_keys import algorithm_of, fake_key
 from .identity import EndUser, ServiceId
 from .jwks import JWKSet
@@ -32,8 +31,8 @@ from .store.conformance import KeyStoreConformance
 from .strict_json import encode
 from .trust import TrustConfig
 from .trust_issuers import Accepted
-from .users import USER_TOKEN_FIELD
 from .users import check as check_user
+from .users import evidence_fields
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -244,12 +243,7 @@ class Mesh:
     def headers(self, issuer: str, **wanted: Any) -> dict[str, str]:
         """Header fields with a new token, and the user's own; the arguments are those of `token`."""
         user: EndUser | None = wanted.get("user")
-        fields = bearer(self.token(issuer, **wanted))
-        if user is not None and user.user_token is not None:
-            fields[USER_TOKEN_FIELD] = user.user_token
-        if user is not None and user.txn_token is not None:
-            fields[TXN_TOKEN_FIELD] = user.txn_token
-        return fields
+        return {**bearer(self.token(issuer, **wanted)), **evidence_fields(user)}
 
     def as_caller(
         self,

@@ -19,6 +19,7 @@ from .strict_json import encode
 
 MAX_ACTORS = 4  # services in `act`, the caller included
 USER_TOKEN_FIELD = "s2s-user-token"  # noqa: S105
+TXN_TOKEN_FIELD = "txn-token"  # noqa: S105
 # what `on_behalf_of` may be: None is refused, so that nobody is not taken for the service itself
 OnBehalfOf = EndUser | UnsetType | None
 _ACTOR_MEMBERS = {"iss", "sub", "act"}
@@ -60,6 +61,12 @@ def without_evidence(user: EndUser) -> EndUser:
     if user.user_token is None and user.txn_token is None:
         return user
     return msgspec.structs.replace(user, user_token=None, txn_token=None)
+
+
+def evidence_fields(user: EndUser | None) -> dict[str, str]:
+    """The header fields beside Authorization that carry what a user brought as evidence."""
+    brought = {} if user is None else {USER_TOKEN_FIELD: user.user_token, TXN_TOKEN_FIELD: user.txn_token}
+    return {name: token for name, token in brought.items() if token is not None}
 
 
 def context_hash(user: EndUser) -> str:

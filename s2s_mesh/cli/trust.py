@@ -151,14 +151,13 @@ def explain(
       s2s-mesh trust explain --issuer https://edge.example.com --receiver https://wallets.example.com
     """
     from ..drivers import drive
-    from ..evidence import TXN_TOKEN_FIELD
     from ..explain import explain_pair, explain_token
     from ..identity import ServiceId
     from ..inbound import Inbound, RequestFacts
     from ..jwks_client import JWKSClient
     from ..resolver import JWKSCacheLimits, KeyResolver
     from ..trust_file import TrustFile
-    from ..users import USER_TOKEN_FIELD
+    from ..users import TXN_TOKEN_FIELD, USER_TOKEN_FIELD
     from ..verifier import Verifier
 
     if receiver is None:
