@@ -22,6 +22,7 @@ from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keys import SigningKey
 
 from .hostile import SENT
+from .refusals import Refusals
 from .tokens import EDGE, LEDGER, WALLETS
 
 TRUST = """
@@ -57,19 +58,6 @@ class Verdict(NamedTuple):
     headers: httpx.Headers
     body: Any
     reason: str | None
-
-
-class _Refusals(logging.Handler):
-    """Collects the structured part of every refusal that is logged."""
-
-    def __init__(self) -> None:
-        super().__init__(level=logging.DEBUG)
-        self.facts: dict[str, dict[str, Any]] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        facts = getattr(record, "s2s_mesh", None)
-        if facts is not None and facts["event"] == "refused":
-            self.facts[facts["request_id"]] = facts
 
 
 class Receiver:
@@ -115,7 +103,7 @@ class Receiver:
             ],
             middleware=[self.service.middleware],
         )
-        self._log = _Refusals()
+        self._log = Refusals()
         logging.getLogger("s2s_mesh.access").addHandler(self._log)
         logging.getLogger("s2s_mesh.access").setLevel(logging.DEBUG)
 

@@ -20,6 +20,7 @@ from s2s_mesh import Principal, Service
 from s2s_mesh.jwks import JWKSet
 
 from .migrating import row
+from .refusals import Refusals
 from .servers import free_port
 from .tokens import EDGE, LEDGER, LOGIN, NOW, WALLETS, key
 
@@ -42,24 +43,6 @@ class Verdict(NamedTuple):
     headers: Mapping[str, str]
     body: Any
     reason: str | None
-
-
-class Refusals(logging.Handler):
-    """Collects the structured part of every refusal that is logged."""
-
-    def __init__(self) -> None:
-        super().__init__(level=logging.DEBUG)
-        self.facts: dict[str, dict[str, Any]] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        facts = getattr(record, "s2s_mesh", None)
-        if facts is not None and "request_id" in facts:
-            self.facts[facts["request_id"]] = facts
-
-    def reason(self, request_id: str) -> str | None:
-        """Why the request with this id was refused."""
-        facts = self.facts.get(request_id.removeprefix("urn:uuid:"))
-        return None if facts is None else str(facts["reason"])
 
 
 LOG = Refusals()

@@ -20,7 +20,8 @@ from s2s_mesh.jws import decode
 from s2s_mesh.routes import external_path
 from s2s_mesh.testing import Mesh
 
-from .test_httpx_auth import BELOW, INVALID_TOKEN, TRUST, Failing, Target, calling, serving
+from .targets import Target, serving
+from .test_httpx_auth import BELOW, INVALID_TOKEN, TRUST, Failing, calling
 from .tokens import EDGE
 
 # client(service, audience, **options) -> send(method, url, *, follow, body, headers) -> status

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from .programs import ROOT
+from .targets import serving
 from .test_grpc_client import Wallets as GRPCWallets
-from .test_httpx_auth import serving
 from .test_readme import snippets
 from .tokens import EDGE
 

@@ -20,7 +20,7 @@ from s2s_mesh import EndUser, Service
 from .identity_provider import ALICE, DISCOVERY, IdentityProvider, user_token
 from .programs import http_server
 from .servers import free_port
-from .test_httpx_auth import CLIENT
+from .targets import CLIENT
 
 TRUST = """
 version = 1

@@ -22,7 +22,8 @@ from s2s_mesh.jws import decode, token_hash
 
 from .programs import http_server
 from .servers import free_port, run_child
-from .test_httpx_auth import CLIENT, INVALID_TOKEN, Failing, Target, serving
+from .targets import CLIENT, Target, serving
+from .test_httpx_auth import INVALID_TOKEN, Failing
 from .tokens import EDGE
 
 FIELDS = ("authorization", "workload-identity-token", "workload-proof-token")

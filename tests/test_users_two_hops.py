@@ -19,7 +19,7 @@ from s2s_mesh import EndUser, Service
 
 from .programs import http_server
 from .servers import free_port
-from .test_httpx_auth import CLIENT
+from .targets import CLIENT
 from .tokens import LOGIN
 
 TRUST = """
