@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv by itself; nothing has to be installed by hand.
-.PHONY: demo test docs package chaos fuzz bench lint clean
+.PHONY: demo test docs package chaos interop fuzz bench lint clean
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,9 @@ package: $(VENV)/.test ## wheel and sdist in dist/: checked, typed, installed on
 
 chaos: $(VENV)/.test ## calls for a minute or more while Redis is killed, stopped and flushed, and keys are revoked
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+interop: $(VENV)/.test ## other people's software beside us, both ways; the table goes into docs/interop.md
+	$(BIN)/python -m tests.interop $(INTEROP_ARGS)
 
 bench: $(VENV)/.bench ## speed beside the peers, into benchmarks/results; BENCH_ARGS="--quick" for a first look
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

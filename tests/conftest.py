@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from . import hostile
+from .interop import table
 from .receiver import Receiver
 from .tokens import frozen, key
 
@@ -15,8 +16,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make our marks known."""
     config.addinivalue_line("markers", f"{hostile.MARK}: a hostile input through a public door, refused")
     config.addinivalue_line(
-        "markers", "interop(program, column): proves a cell of the table of `make interop`"
+        "markers", f"{table.MARK}(program, column, cannot): proves a cell of the table of `make interop`"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have reports name the cells that their tests prove."""
+    table.attach(items)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,12 +6,10 @@ A program that is not installed has its tests skipped, or fails them if S2S_MESH
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +20,7 @@ from typing import Any, NamedTuple
 from s2s_mesh.jwks import JWKSet
 
 from .command_line import PATIENCE, Server, Terminal
-from .programs import ROOT
+from .programs import ROOT, from_wheel
 from .servers import free_port, missing, wait_until
 from .tokens import EDGE, LEDGER, LOGIN, WALLETS, good, key
 
@@ -272,13 +270,7 @@ def _command(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
 
 def _wheel(name: str, how: str) -> str:
     """A program that a wheel brought."""
-    # Envoy's own script in front of it would not pass a signal on
-    package = importlib.util.find_spec(name)
-    if package is not None and package.origin is not None:
-        inside = Path(package.origin).parent / "_bin" / name
-        if inside.is_file():
-            return str(inside)
-    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    found = from_wheel(name)
     if found is None:
         missing(f"{name}: {how}")
     return str(found)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import signal
 import subprocess
+import sysconfig
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +27,17 @@ def environment(**variables: str) -> dict[str, str]:
     """This process's environment and more, for programs whose coverage would only make them slow."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     return {**inherited, "PYTHONPATH": str(ROOT), **variables}
+
+
+def from_wheel(name: str) -> str | None:
+    """The path of a program that a wheel brought, or that is installed otherwise; None without."""
+    # Envoy's own script in front of it would not pass a signal on
+    package = importlib.util.find_spec(name)
+    if package is not None and package.origin is not None:
+        inside = Path(package.origin).parent / "_bin" / name
+        if inside.is_file():
+            return str(inside)
+    return shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
 
 
 class Program:
