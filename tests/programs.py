@@ -55,8 +55,8 @@ class Program:
         self._folder = folder
 
     @contextmanager
-    def until_answering(self, url: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run it for the length of the block, which begins once `url` answers 200."""
+    def until_answering(self, url: str, *, status: int = 200) -> Iterator[subprocess.Popen[bytes]]:
+        """Run it for the length of the block, which begins once `url` answers with `status`."""
         with (self._folder / f"output-{free_port()}").open("w+b") as output:
             process = subprocess.Popen(
                 self._command,
@@ -66,7 +66,7 @@ class Program:
                 stderr=subprocess.STDOUT,
             )
             try:
-                wait_until(lambda: _answers(url, process), timeout=_PATIENCE, what=f"{url} to answer")
+                wait_until(lambda: _answers(url, status, process), timeout=_PATIENCE, what=f"{url} to answer")
                 output.seek(0)
                 assert process.poll() is None, output.read().decode()
                 yield process
@@ -75,18 +75,19 @@ class Program:
                 process.wait(timeout=_PATIENCE)
 
 
-def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Whether `url` answers 200, or the process has ended."""
+def _answers(url: str, status: int, process: subprocess.Popen[bytes]) -> bool:
+    """Whether `url` answers with `status`, or the process has ended."""
     try:
-        return process.poll() is not None or httpx.get(url, timeout=5).status_code == 200
+        return process.poll() is not None or httpx.get(url, timeout=5).status_code == status
     except httpx.TransportError:
         return False
 
 
 @contextmanager
-def http_server(app: Any, port: int) -> Iterator[None]:
+def http_server(app: Any, port: int, **options: Any) -> Iterator[None]:
     """Serve an ASGI application with uvicorn, in a thread, for the length of the block."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", **options)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""`python -m tests.interop`: run all tests that are marked `interop`, print the table, put it into the docs."""
+"""`python -m tests.interop`: all tests that are marked `interop`, and their table, also for the docs."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def results(reports: Iterable[Any]) -> list[Result]:
     for report in reports:
         for name, cell in report.user_properties:
             if name == MARK and (report.when == "call" or not report.passed):
-                found.append(Result(*cell, report.passed))
+                found.append(Result(cell[0], cell[1], cell[2], cell[3], report.passed))
     return found
 
 
