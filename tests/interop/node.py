@@ -13,12 +13,18 @@ from ..servers import missing
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
 _LOCK_FILE = HERE / "package-lock.json"
+_LEAST_NODE = 20  # what the packages ask for
 _DONE = MODULES / ".package-lock.json"  # npm writes it last
 
 
+@cache
 def node() -> str:
     """The path of Node; without it the test is skipped, or fails where servers are required."""
-    return _program("node", "nodejs")
+    found = _program("node", "nodejs")
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < _LEAST_NODE:
+        missing(f"Node {_LEAST_NODE} or newer, and not {version}")
+    return found
 
 
 @cache
