@@ -25,10 +25,10 @@ SCHEDULE = RotationSchedule(
     served_max_age=1,
     foreign_cache=CACHE,
     stale_grace=0.5,
-    max_token_life=10,
+    max_token_life=20,
     max_skew=0.5,
     lead=8,
-    drain=11,
+    drain=21,
     period=3600,
     cache_floor=0.2,
 )
@@ -87,7 +87,7 @@ class Issuers:
         service, now = self.services[algorithm], time.time()
         signer = service.running().load_ring().signing_key(now)
         assert signer is not None
-        members = claims.build(issuer=service.issuer, audience=audience, scopes=None, now=now - age, life=10)
+        members = claims.build(issuer=service.issuer, audience=audience, scopes=None, now=now - age, life=20)
         return sign(header(signer), members, signer).decode()
 
     def rotate(self) -> None:
