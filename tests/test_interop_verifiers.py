@@ -11,7 +11,7 @@ from s2s_mesh.keys import ALGORITHMS
 
 from .interop.cannot import CANNOT
 from .interop.fleet import Asked, Found, run
-from .interop.issuers import CACHE, SCHEDULE
+from .interop.issuers import CACHE, MIXED, SCHEDULE
 from .interop.once import once
 from .interop.starts import SLOW, STARTS
 from .servers import missing
@@ -61,6 +61,17 @@ def test_an_algorithm_that_a_verifier_does_not_know_is_refused(
     answer = asked(found, program, algorithm).good
     assert not answer.accepted
     assert CANNOT[program, algorithm].says in answer.why
+
+
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(name, marks=pytest.mark.interop(program=name, column="accept")) for name in STARTS],
+)
+def test_keys_of_other_algorithms_are_in_nobodys_way(found: Found, program: str) -> None:
+    """While an issuer changes its algorithm, its JWKS has keys that a verifier may not know beside those of
+    ES256, with which it still signs."""
+    answer = asked(found, program, MIXED).good
+    assert answer.accepted, answer.why
 
 
 @pytest.mark.parametrize(("program", "algorithm"), cells("wrong audience", KNOWN))

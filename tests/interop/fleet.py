@@ -17,7 +17,7 @@ import pytest
 from s2s_mesh.jws import decode
 
 from ..servers import wait_until
-from .issuers import Issuers, issuers
+from .issuers import MIXED, Issuers, issuers
 from .starts import STARTS, Answer, Verifier
 
 _OTHER = "https://other.example.com"
@@ -48,7 +48,7 @@ class Found(msgspec.Struct):
     """What the whole fleet said.
 
     Attributes:
-        asked: by verifier and algorithm.
+        asked: by verifier and algorithm, or `MIXED`.
         missing: what each verifier needs that is not here.
     """
 
@@ -94,8 +94,13 @@ def run(folder: Path) -> Found:
 
 def _wait_for_calls(asked: Mapping[str, Mapping[str, Asked]], *, keys: int) -> None:
     """Until everybody has got tokens of this many keys."""
-    called = [notes for own in asked.values() for notes in own.values() if notes.good.accepted]
+    called = [notes for own in asked.values() for notes in _known(own).values()]
     wait_until(lambda: all(len(notes.kids) >= keys for notes in called), timeout=60, what="calls")
+
+
+def _known(asked: Mapping[str, Asked]) -> dict[str, Asked]:
+    """Those of the algorithms that the verifier knows."""
+    return {name: notes for name, notes in asked.items() if name != MIXED and notes.good.accepted}
 
 
 def _ask_all(running: Issuers, ask: Verifier) -> dict[str, Asked]:
@@ -114,7 +119,7 @@ def _call(running: Issuers, ask: Verifier, asked: Mapping[str, Asked], stop: thr
 
     When a key begins to sign, the last token of the one before it is sent once more.
     """
-    known = {algorithm: notes for algorithm, notes in asked.items() if notes.good.accepted}
+    known = _known(asked)
     last: dict[str, str] = {}
     while not stop.wait(_BETWEEN):
         for algorithm, notes in known.items():

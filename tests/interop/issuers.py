@@ -8,17 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import trustme
 from starlette.applications import Starlette
 
 from s2s_mesh import RotationSchedule, Service, TrustConfig, claims
 from s2s_mesh.jws import decode
-from s2s_mesh.keys import ALGORITHMS
+from s2s_mesh.keys import ALGORITHMS, SigningKey
+from s2s_mesh.manager import KeyManager
 
 from ..programs import http_server
 from ..servers import free_port, wait_until
 from ..tokens import WALLETS, header, sign
 
+MIXED = "mixed"  # an issuer that signs with ES256, and publishes keys of other algorithms as well
 CACHE = 4  # seconds that a verifier of the fleet keeps keys
 SCHEDULE = RotationSchedule(
     replica_lag=0.5,
@@ -34,8 +37,12 @@ SCHEDULE = RotationSchedule(
 )
 
 
+# its other keys do not come to signing while it runs
+_SLOW = msgspec.structs.replace(SCHEDULE, lead=3600, period=7200)
+
+
 class Issuers:
-    """Running services, by algorithm.
+    """Running services: one for each algorithm, by its name, and `MIXED`.
 
     Attributes:
         port: where all of them are served.
@@ -47,17 +54,18 @@ class Issuers:
         self.port = free_port()
         self._tls_port = free_port()
         self.authority = trustme.CA()
+        algorithms = {**{algorithm: algorithm for algorithm in sorted(ALGORITHMS)}, MIXED: "ES256"}
         self.services = {
-            algorithm: Service(
-                issuer=f"http://127.0.0.1:{self.port}/{algorithm.lower()}",
+            name: Service(
+                issuer=f"http://127.0.0.1:{self.port}/{name.lower()}",
                 trust=TrustConfig.parse("version = 1"),
-                key_store=f"file://{folder}/{algorithm}",
+                key_store=f"file://{folder}/{name}",
                 algorithm=algorithm,
-                schedule=SCHEDULE,
+                schedule=_SLOW if name == MIXED else SCHEDULE,
                 allow_loopback_http=True,
                 allow_unsealed_key_store=True,
             )
-            for algorithm in sorted(ALGORITHMS)
+            for name, algorithm in algorithms.items()
         }
 
     @contextmanager
@@ -67,6 +75,10 @@ class Issuers:
             routes = [route for service in self.services.values() for route in service.root_routes]
             for service in self.services.values():
                 stack.enter_context(service)
+            for algorithm in ("Ed25519", "PS256"):
+                # what `s2s-mesh keys rotate --algorithm` does
+                key = SigningKey.generate(algorithm)
+                _manager(self.services[MIXED]).change(lambda ring, now: ring.replace_successor(now, key))  # noqa: B023
             app = Starlette(routes=routes)
             certificate = self._folder / "certificate.pem"
             self.authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
@@ -74,40 +86,44 @@ class Issuers:
             stack.enter_context(http_server(app, self._tls_port, ssl_certfile=certificate))
             yield self
 
-    def over_tls(self, algorithm: str) -> str:
+    def over_tls(self, name: str) -> str:
         """Where the documents of one are served with TLS."""
-        return f"https://localhost:{self._tls_port}/{algorithm.lower()}"
+        return f"https://localhost:{self._tls_port}/{name.lower()}"
 
-    def token(self, algorithm: str) -> str:
+    def token(self, name: str) -> str:
         """What a client of this service sends to wallets."""
-        return self.services[algorithm].token(WALLETS)
+        return self.services[name].token(WALLETS)
 
-    def forged(self, algorithm: str, *, audience: str = WALLETS, age: int = 0) -> str:
+    def forged(self, name: str, *, audience: str = WALLETS, age: int = 0) -> str:
         """A token that the service itself would not mint so, signed with the key that signs now."""
-        service, now = self.services[algorithm], time.time()
+        service, now = self.services[name], time.time()
         signer = service.running().load_ring().signing_key(now)
         assert signer is not None
         members = claims.build(issuer=service.issuer, audience=audience, scopes=None, now=now - age, life=20)
         return sign(header(signer), members, signer).decode()
 
     def rotate(self) -> None:
-        """`s2s-mesh keys rotate` for all of them: the next key takes over as soon as it is ripe.
+        """`s2s-mesh keys rotate` for those of one algorithm: the next key takes over as soon as it is ripe.
 
         Returns once it signs.
         """
-        kids = {algorithm: self._signing(algorithm) for algorithm in self.services}
-        with ThreadPoolExecutor(len(self.services)) as pool:
-            list(pool.map(_rotate, self.services.values()))
-        for algorithm, kid in kids.items():
-            wait_until(lambda: self._signing(algorithm) != kid, what=f"{algorithm} to rotate")  # noqa: B023
+        kids = {name: self._signing(name) for name in self.services if name != MIXED}
+        with ThreadPoolExecutor(len(kids)) as pool:
+            list(pool.map(_rotate, [self.services[name] for name in kids]))
+        wait_until(lambda: all(self._signing(name) != kid for name, kid in kids.items()), what="new keys")
 
-    def _signing(self, algorithm: str) -> str:
-        return decode(self.token(algorithm).encode()).header.kid
+    def _signing(self, name: str) -> str:
+        return decode(self.token(name).encode()).header.kid
+
+
+def _manager(service: Service) -> KeyManager:
+    manager = service.running().manager
+    assert manager is not None
+    return manager
 
 
 def _rotate(service: Service) -> None:
-    manager = service.running().manager
-    assert manager is not None
+    manager = _manager(service)
     ring = manager.load()
     # the next key but one is made by the housekeeper, once the next one signs
     wait_until(lambda: (manager.ring or ring).ripe_at(service.clock()) is not None, what="a next key")
@@ -116,6 +132,6 @@ def _rotate(service: Service) -> None:
 
 @contextmanager
 def issuers(folder: Path) -> Iterator[Issuers]:
-    """Five of them."""
+    """All of them, running."""
     with Issuers(folder).running() as running:
         yield running

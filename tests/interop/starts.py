@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import httpx
 import yaml
 
+from s2s_mesh import Service
+
 from ..programs import Program, environment, from_wheel
 from ..servers import free_port, missing
 from ..tokens import EDGE, WALLETS
@@ -35,7 +37,7 @@ class Answer(NamedTuple):
     why: str
 
 
-# asked with the name of an algorithm and a token of the issuer that has it
+# asked with the name of an issuer and a token of it
 Verifier = Callable[[str, str], Answer]
 # rows of the table, or `SLOW`
 Start = Callable[[Issuers, Path], AbstractContextManager[Mapping[str, Verifier]]]
@@ -43,12 +45,12 @@ Start = Callable[[Issuers, Path], AbstractContextManager[Mapping[str, Verifier]]
 
 @contextmanager
 def _asking(urls: Mapping[str, str]) -> Iterator[Verifier]:
-    """A verifier behind HTTP; its URLs by algorithm."""
+    """A verifier behind HTTP; its URLs by issuer."""
     # kept for less than any of the servers keeps them
     with httpx.Client(timeout=20, limits=httpx.Limits(keepalive_expiry=1)) as http:
 
-        def ask(algorithm: str, token: str) -> Answer:
-            answer = http.get(urls[algorithm], headers={"authorization": f"Bearer {token}"})
+        def ask(issuer: str, token: str) -> Answer:
+            answer = http.get(urls[issuer], headers={"authorization": f"Bearer {token}"})
             assert answer.status_code in (200, 401, 403), (answer.status_code, answer.text)
             return Answer(answer.status_code == 200, answer.text)
 
@@ -66,12 +68,17 @@ def _node(row: str, module: str, **times: float) -> Start:
         program, port = node(), free_port()
         node_modules()
         options = {
-            algorithm: {"issuer": service.issuer, "audience": WALLETS, "algorithms": [algorithm], **times}
-            for algorithm, service in issuers.services.items()
+            name: {
+                "issuer": service.issuer,
+                "audience": WALLETS,
+                "algorithms": [service.settings.algorithm],
+                **times,
+            }
+            for name, service in issuers.services.items()
         }
         command = [program, str(FILES / "door.mjs"), module, str(port), json.dumps(options)]
         url = f"http://127.0.0.1:{port}"
-        urls = {algorithm: f"{url}/{algorithm}" for algorithm in issuers.services}
+        urls = {name: f"{url}/{name}" for name in issuers.services}
         with Program(command, environment(), folder).until_answering(url), _asking(urls) as ask:
             yield {row: ask}
 
@@ -90,8 +97,8 @@ def _workerd(issuers: Issuers, folder: Path) -> Iterator[Mapping[str, Verifier]]
     for name, path in modules.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / name)
-    ports = {algorithm: free_port() for algorithm in issuers.services}
-    workers = [_worker(issuers, algorithm, port, modules) for algorithm, port in ports.items()]
+    ports = {name: free_port() for name in issuers.services}
+    workers = [_worker(issuers.services[name], name, port, modules) for name, port in ports.items()]
     services, sockets = zip(*workers, strict=True)
     internet = '(name = "internet", network = (allow = ["local"]))'
     file = folder / "config.capnp"
@@ -102,27 +109,27 @@ def _workerd(issuers: Issuers, folder: Path) -> Iterator[Mapping[str, Verifier]]
         f"  sockets = [{', '.join(sockets)}]\n"
         ");\n"
     )
-    urls = {algorithm: f"http://127.0.0.1:{port}/" for algorithm, port in ports.items()}
+    urls = {name: f"http://127.0.0.1:{port}/" for name, port in ports.items()}
     running = Program([str(program), "serve", str(file)], environment(), folder)
     with running.until_answering(next(iter(urls.values())), status=401), _asking(urls) as ask:
         yield {"workerd": ask}
 
 
-def _worker(issuers: Issuers, algorithm: str, port: int, modules: Iterable[str]) -> tuple[str, str]:
+def _worker(service: Service, name: str, port: int, modules: Iterable[str]) -> tuple[str, str]:
     """The service and the socket of one Worker."""
-    listed = [f"(name = {json.dumps(name)}, esModule = embed {json.dumps(name)})" for name in modules]
+    listed = [f"(name = {json.dumps(path)}, esModule = embed {json.dumps(path)})" for path in modules]
     bound = {
-        "ISSUER": issuers.services[algorithm].issuer,
+        "ISSUER": service.issuer,
         "AUDIENCE": WALLETS,
-        "ALGORITHMS": [algorithm],
+        "ALGORITHMS": [service.settings.algorithm],
         "JWKS_CACHE": {"cacheMaxAge": CACHE * 1000, "cooldownDuration": CACHE * 500},
     }
     # JSON in a string of Cap'n Proto, whose escapes are those of JSON
-    bindings = [f'(name = "{name}", json = {json.dumps(json.dumps(value))})' for name, value in bound.items()]
+    bindings = [f'(name = "{key}", json = {json.dumps(json.dumps(value))})' for key, value in bound.items()]
     worker = f"modules = [{', '.join(listed)}], bindings = [{', '.join(bindings)}]"
     return (
-        f'(name = "{algorithm}", worker = (compatibilityDate = "2025-01-01", {worker}))',
-        f'(name = "{algorithm}", address = "127.0.0.1:{port}", http = (), service = "{algorithm}")',
+        f'(name = "{name}", worker = (compatibilityDate = "2025-01-01", {worker}))',
+        f'(name = "{name}", address = "127.0.0.1:{port}", http = (), service = "{name}")',
     )
 
 
@@ -135,12 +142,13 @@ def _python(row: str, make: Callable[[str, str], Callable[[str], object]]) -> St
     @contextmanager
     def start(issuers: Issuers, folder: Path) -> Iterator[Mapping[str, Verifier]]:
         verifiers = {
-            algorithm: make(service.issuer, algorithm) for algorithm, service in issuers.services.items()
+            name: make(service.issuer, service.settings.algorithm)
+            for name, service in issuers.services.items()
         }
 
-        def ask(algorithm: str, token: str) -> Answer:
+        def ask(issuer: str, token: str) -> Answer:
             try:
-                verifiers[algorithm](token)
+                verifiers[issuer](token)
             except Exception as refusal:
                 return Answer(False, f"{refusal!r} {refusal.__cause__ or refusal}")
             return Answer(True, "")
@@ -172,9 +180,9 @@ def _envoy(issuers: Issuers, folder: Path) -> Iterator[Mapping[str, Verifier]]:
     urls: dict[str, dict[str, str]] = {}
     for row, cache in (("Envoy jwt_authn", f"{CACHE}s"), (SLOW, "600s")):
         urls[row] = {}
-        for algorithm, service in issuers.services.items():
+        for issuer, service in issuers.services.items():
             port = free_port()
-            urls[row][algorithm] = f"http://127.0.0.1:{port}/"
+            urls[row][issuer] = f"http://127.0.0.1:{port}/"
             replaced = {
                 EDGE: service.issuer,
                 "edge.example.com": "127.0.0.1",
@@ -218,11 +226,11 @@ def _apache(issuers: Issuers, _folder: Path) -> Iterator[Mapping[str, Verifier]]
         own = Path(name)
         own.chmod(0o755)
         (own / "hello").write_text("hello")
-        for algorithm, service in issuers.services.items():
+        for issuer, service in issuers.services.items():
             port = free_port()
-            urls[algorithm] = f"http://127.0.0.1:{port}/hello"
+            urls[issuer] = f"http://127.0.0.1:{port}/hello"
             text = template.replace(f"iss:{EDGE}", f"iss:{service.issuer}")
-            text = text.replace(EDGE, issuers.over_tls(algorithm)).replace("8080", str(port))
+            text = text.replace(EDGE, issuers.over_tls(issuer)).replace("8080", str(port))
             hosts += f"Listen 127.0.0.1:{port}\n" + text.replace("/srv/wallets", name)
         authority = own / "authority.pem"
         issuers.authority.cert_pem.write_to_path(authority)
