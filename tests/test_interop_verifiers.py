@@ -97,6 +97,7 @@ def test_no_call_fails_while_keys_rotate(found: Found, program: str, algorithm: 
     assert notes.calls >= LEAST_CALLS
 
 
+@pytest.mark.interop(program="Envoy jwt_authn", column="rotation")
 @pytest.mark.parametrize("algorithm", [algorithm for name, algorithm in KNOWN if name == "Envoy jwt_authn"])
 def test_calls_fail_where_the_lead_is_shorter_than_the_cache(found: Found, algorithm: str) -> None:
     """Envoy with `cache_duration: 600s` goes on with the keys it has: the third is refused, and no other.

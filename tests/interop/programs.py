@@ -21,6 +21,7 @@ COLUMNS = {
     "both directions": "both directions",
 }
 _VERIFIER = ("accept", "wrong audience", "expired", "rotation")
+_PEER = (*_VERIFIER, "both directions")
 
 
 class ForeignProgram(NamedTuple):
@@ -80,12 +81,12 @@ PROGRAMS = (
     ForeignProgram("PyJWKClient", (_pypi("pyjwt"),), _VERIFIER),
     ForeignProgram("joserfc", (_pypi("joserfc"),), _VERIFIER),
     ForeignProgram("Authlib", (_pypi("authlib"),), _VERIFIER),
-    ForeignProgram("oidc-provider", (_npm("oidc-provider"),), ("accept", "both directions")),
-    ForeignProgram("atlassian-jwt-auth", (_pypi("atlassian-jwt-auth"),), ("accept", "both directions")),
+    ForeignProgram("oidc-provider", (_npm("oidc-provider"),), _PEER),
+    ForeignProgram("atlassian-jwt-auth", (_pypi("atlassian-jwt-auth"),), _PEER),
     ForeignProgram("boto3 + moto", (_pypi("boto3"), _pypi("moto")), ("accept",)),
     ForeignProgram("google-auth", (_pypi("google-auth"),), ("accept",)),
     ForeignProgram("azure-identity", (_pypi("azure-identity"),), ("accept",)),
     ForeignProgram("kubernetes client", (_pypi("kubernetes"),), ("accept",)),
-    ForeignProgram("py-spiffe", (_pypi("spiffe"),), ("accept",)),
+    ForeignProgram("py-spiffe", (_pypi("spiffe"),), _VERIFIER),
 )
 NAMES = tuple(program.name for program in PROGRAMS)

@@ -1,8 +1,8 @@
 """Results of tests that are marked `interop`, as the table of `make interop`.
 
 A mark names a cell: `@pytest.mark.interop(program="jose", column="accept")`. A cell may be proved by many
-tests; those with a parameter `algorithm` are counted by it. `cannot=True` says that the test proves what the
-program, for its own reasons, refuses.
+tests; those with a parameter `algorithm`, one of ours, are counted by it. `cannot=True` says that the test
+proves what the program, for its own reasons, refuses.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from s2s_mesh.keys import ALGORITHMS
 
 from .programs import COLUMNS, NAMES, PROGRAMS
 
@@ -114,9 +116,9 @@ def _cell(found: Sequence[Result], *, needed: bool) -> str:
         return MISSING if needed else DASH
     if not all(one.passed for one in found):
         return NO
-    algorithms = {one.algorithm for one in found} - {""}
-    unable = {one.algorithm for one in found if one.cannot}
-    return f"yes, {len(algorithms - unable)} of {len(algorithms)}" if algorithms else "yes"
+    tried = {one.algorithm for one in found} & ALGORITHMS
+    known = tried - {one.algorithm for one in found if one.cannot}
+    return f"yes, {len(known)} of {len(ALGORITHMS)}" if tried else "yes"
 
 
 def write(table: str, date: str) -> None:
@@ -124,7 +126,7 @@ def write(table: str, date: str) -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    PAGE.write_text(f"{before}{_BEGIN}\n{date}\n\n{table}\n{_END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{_BEGIN}\nFound on {date}:\n\n{table}\n{_END}{after}", encoding="utf-8")
 
 
 def written() -> list[list[str]]:
