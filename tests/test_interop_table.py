@@ -61,7 +61,7 @@ def test_what_nobody_proves_is_missing_if_it_is_needed() -> None:
         table.results([report("jose", "accept"), report("PyJWKClient", "expired", outcome="failed")])
     )
     assert made.rows["jose"]["wrong audience"] == table.MISSING
-    assert made.rows["jose"]["both directions"] == table.DASH
+    assert made.rows["workerd"]["both directions"] == table.DASH
     assert "jose, refuses another audience: missing" in made.troubles
     assert "PyJWKClient, refuses an expired one: NO" in made.troubles
     assert not any(trouble.startswith("jose, accepts") for trouble in made.troubles)

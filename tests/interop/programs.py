@@ -72,7 +72,7 @@ def _output(*command: str) -> str:
 
 
 PROGRAMS = (
-    ForeignProgram("jose", (_npm("jose"),), _VERIFIER),
+    ForeignProgram("jose", (_npm("jose"),), _PEER),
     ForeignProgram("jsonwebtoken + jwks-rsa", (_npm("jsonwebtoken"), _npm("jwks-rsa")), _VERIFIER),
     ForeignProgram("fast-jwt + get-jwks", (_npm("fast-jwt"), _npm("get-jwks")), _VERIFIER),
     ForeignProgram("workerd", (_npm("@cloudflare/workerd-linux-64"),), _VERIFIER),
@@ -83,10 +83,10 @@ PROGRAMS = (
     ForeignProgram("Authlib", (_pypi("authlib"),), _VERIFIER),
     ForeignProgram("oidc-provider", (_npm("oidc-provider"),), _PEER),
     ForeignProgram("atlassian-jwt-auth", (_pypi("atlassian-jwt-auth"),), _PEER),
-    ForeignProgram("boto3 + moto", (_pypi("boto3"), _pypi("moto")), ("accept",)),
-    ForeignProgram("google-auth", (_pypi("google-auth"),), ("accept",)),
-    ForeignProgram("azure-identity", (_pypi("azure-identity"),), ("accept",)),
-    ForeignProgram("kubernetes client", (_pypi("kubernetes"),), ("accept",)),
-    ForeignProgram("py-spiffe", (_pypi("spiffe"),), _VERIFIER),
+    ForeignProgram("boto3 + moto", (_pypi("boto3"), _pypi("moto")), _VERIFIER),
+    ForeignProgram("google-auth", (_pypi("google-auth"),), _VERIFIER),
+    ForeignProgram("azure-identity", (_pypi("azure-identity"),), _VERIFIER),
+    ForeignProgram("kubernetes client", (_pypi("kubernetes"),), _VERIFIER),
+    ForeignProgram("py-spiffe", (_pypi("spiffe"),), _PEER),
 )
 NAMES = tuple(program.name for program in PROGRAMS)

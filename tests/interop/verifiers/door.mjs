@@ -13,7 +13,7 @@ const server = createServer(async (request, response) => {
   if (verify === undefined) return answer(request.url === "/" ? 200 : 404, "");
   try {
     const payload = await verify((request.headers.authorization ?? "").replace(/^Bearer /, ""));
-    answer(200, payload.sub);
+    answer(200, payload.iss);
   } catch (refusal) {
     answer(401, String(refusal.message));
   }

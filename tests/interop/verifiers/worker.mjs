@@ -10,7 +10,7 @@ export default {
       if (scheme !== "Bearer") throw new Error("no bearer token");
       const expected = { issuer: ISSUER, audience: AUDIENCE, algorithms: ALGORITHMS, typ: "at+jwt" };
       const { payload } = await jwtVerify(token, keys, expected);
-      return new Response(`hello, ${payload.sub}`);
+      return new Response(`hello, ${payload.iss}`);
     } catch (refusal) {
       console.log(`refused: ${refusal.message}`);
       return new Response(null, { status: 401, headers: { "www-authenticate": "Bearer" } });
