@@ -1,30 +1,25 @@
-"""One retrieval of one issuer's JWKS, by the rules R1 to R8 of the standards page; by discovery where told.
-
-httpcore rather than httpx: the network backend, where addresses are judged, is public there.
-"""
+"""One retrieval of one issuer's JWKS, by the rules R1 to R8 of the standards page; by discovery where told."""
 
 from __future__ import annotations
 
-import functools
 import re
 import ssl
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
 from . import discovery
 from .errors import JWKSInvalid
+from .http_exchange import Answer, exchange, is_identity, media_type, tls_context
 from .jwks import MAX_BODY, JWKSet
 from .network import CheckedBackend
 from .trust_issuers import Accepted
 
 TOTAL_SECONDS = 5.0
-_STEP_SECONDS = 2.0
 _MAX_ETAG = 256
 _DOCUMENT = ("application/json",)
 _TYPES = ("application/jwk-set+json", *_DOCUMENT)
@@ -106,59 +101,40 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
     return Fetched(jwks, max_age, _etag(answer.fields), _clock(answer.fields))
 
 
-class _Answer(NamedTuple):
-    status: int
-    fields: httpx.Headers
-    body: bytes
-
-
 def _get(
     url: str, backend: CheckedBackend, tls: ssl.SSLContext, types: Sequence[str], more: list[tuple[str, str]]
-) -> _Answer:
+) -> Answer:
     """One GET; 200 with a body of these types, or 304 where `more` asks for it.
 
     Raises:
         FetchFailed, JWKSInvalid: as `fetch`.
     """
-    headers = [
-        ("host", urlsplit(url).netloc),  # httpcore's own lacks the brackets of IPv6
-        ("accept", ", ".join(types)),
-        ("accept-encoding", "identity"),
-        *more,
-    ]
-    step = dict.fromkeys(("connect", "read", "write", "pool"), _STEP_SECONDS)
-    # a new connection each time: keys are fetched every few minutes, and a pool would outlive a fork
-    with (
-        httpcore.ConnectionPool(ssl_context=tls, network_backend=backend) as pool,
-        pool.stream("GET", url, headers=headers, extensions={"timeout": step}) as response,
-    ):
-        fields = httpx.Headers(response.headers)
-        if response.status == _NOT_MODIFIED and any(name == "if-none-match" for name, _ in more):
-            return _Answer(response.status, fields, b"")
-        return _Answer(response.status, fields, _body(response, fields, types))
+
+    def judge(status: int, fields: httpx.Headers) -> bool:
+        if status == _NOT_MODIFIED and any(name == "if-none-match" for name, _ in more):
+            return False
+        _check(status, fields, types)
+        return True
+
+    answer = exchange(url, backend, tls, [("accept", ", ".join(types)), *more], judge, most=MAX_BODY)
+    if len(answer.body) > MAX_BODY:
+        raise JWKSInvalid(f"more than {MAX_BODY} bytes")
+    return answer
 
 
-def _body(response: httpcore.Response, fields: httpx.Headers, types: Sequence[str]) -> bytes:
-    if response.status != 200:
-        raise FetchFailed(
-            f"answered {response.status}, expected 200 (redirects are not followed)", status=response.status
-        )
-    if fields.get("content-encoding", "identity").lower() != "identity":
+def _check(status: int, fields: httpx.Headers, types: Sequence[str]) -> None:
+    if status != 200:
+        raise FetchFailed(f"answered {status}, expected 200 (redirects are not followed)", status=status)
+    if not is_identity(fields):
         raise FetchFailed(
             f"sent content-encoding {fields['content-encoding']!r} although identity was asked for",
-            status=response.status,
+            status=status,
         )
-    kind = fields.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(fields)
     if kind not in types:
         raise FetchFailed(
-            f"sent content-type {kind!r}, expected one of {', '.join(sorted(types))}", status=response.status
+            f"sent content-type {kind!r}, expected one of {', '.join(sorted(types))}", status=status
         )
-    body = bytearray()
-    for chunk in response.iter_stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise JWKSInvalid(f"more than {MAX_BODY} bytes")
-    return bytes(body)
 
 
 def _etag(fields: httpx.Headers) -> str | None:
@@ -195,16 +171,7 @@ def _clock(fields: httpx.Headers) -> float | None:
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
-    """Verification is always on. A file of authorities is read each time, because operators replace it."""
-    if ca_file is None:
-        return _public_tls()
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        return tls_context(ca_file)
     except OSError as failed:
         raise FetchFailed(f"ca_file {ca_file} cannot be used: {failed}") from None
-
-
-@functools.lru_cache(maxsize=1)
-def _public_tls() -> ssl.SSLContext:
-    """Kept, because loading the roots takes 45 ms."""
-    return httpx.create_ssl_context(trust_env=False)
