@@ -12,6 +12,7 @@ from .errors import (
     KeyStoreError,
     MeshError,
     NoUser,
+    OAuthError,
     PolicyUnavailable,
     Reason,
     StoreConflict,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .httpx_auth import MeshAuth
     from .httpx_transport import MeshTransport
     from .identity import EndUser, Principal, ServiceId
+    from .oauth_client import OAuthClient
     from .policy import AllOf, AnyOf, Decision, Policy, PolicyFacts
     from .rotation import RotationSchedule
     from .service import Service
@@ -44,6 +46,8 @@ __all__ = [
     "MeshError",
     "MeshTransport",
     "NoUser",
+    "OAuthClient",
+    "OAuthError",
     "Policy",
     "PolicyFacts",
     "PolicyUnavailable",
@@ -69,6 +73,7 @@ _HOMES = {
     "EndUser": "identity",
     "MeshAuth": "httpx_auth",
     "MeshTransport": "httpx_transport",
+    "OAuthClient": "oauth_client",
     "Policy": "policy",
     "PolicyFacts": "policy",
     "Principal": "identity",

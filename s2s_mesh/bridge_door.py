@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from .identity import ServiceId
 from .life import ServiceLife
+from .oauth_client import oauth_client as oauth_client_
 
 
 class BridgeDoor(ServiceLife):
     """What a `Service` does for programs that know nothing of s2s_mesh."""
 
     issuer: ServiceId
+
+    # defined where it belongs; here it is a method
+    oauth_client = oauth_client_

@@ -39,8 +39,8 @@ def jwks_uri(document: bytes, source: Accepted) -> str:
         check_url(uri, source.allow_loopback_http)
     except Unfit as why:
         raise JWKSInvalid(f"discovery document: jwks_uri: {why}") from None
-    own = _origin(source.issuer)
-    origin = _origin(uri)
+    own = origin_of(source.issuer)
+    origin = origin_of(uri)
     if origin != own and origin not in source.jwks_origins:
         raise JWKSInvalid(
             "discovery document: jwks_uri is neither at the issuer's own origin nor at one of jwks_origins"
@@ -50,6 +50,7 @@ def jwks_uri(document: bytes, source: Accepted) -> str:
     return uri
 
 
-def _origin(url: str) -> str:
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL that passed its check."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    from .oauth_request import TokenRequest
 
 
 class FetchJWKS(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +79,17 @@ class AskPolicy(msgspec.Struct, frozen=True):
     pending: Awaitable[Any]
 
 
-Effect = FetchJWKS | LoadDenyList | UseOnce | CheckPassword | AskPolicy
+class ObtainToken(msgspec.Struct, frozen=True):
+    """Please wait for an access token, if the authorization server may be asked now. The flow looks again.
+
+    Attributes:
+        request: whom to ask for what.
+    """
+
+    request: TokenRequest
+
+
+Effect = FetchJWKS | LoadDenyList | UseOnce | CheckPassword | AskPolicy | ObtainToken
 
 
 class Answer(NamedTuple):

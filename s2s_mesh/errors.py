@@ -10,6 +10,7 @@
     │   └── PolicyUnavailable a policy cannot decide just now
     ├── TokenRejected       the credential is refused: 400 or 401; carries a Reason
     │   └── ProofRejected   the proof beside the token is refused: 400
+    ├── OAuthError          no access token of an authorization server is to be had just now
     ├── Forbidden           the caller is known and may not do this: 403; carries a Reason
     └── NoUser              nobody on whose behalf to call
         └── UserExpired     there was a user, and what is known of it holds no longer
@@ -236,3 +237,17 @@ class NoUser(MeshError):
 
 class UserExpired(NoUser):
     """What is known of the end user has expired; no new token can be made for it. The user logs in again."""
+
+
+class OAuthError(MeshError):
+    """There is no access token to call with: the authorization server gave none, and none is held.
+
+    Attributes:
+        issuer: the authorization server.
+        code: its answer (RFC 6749 section 5.2), such as "invalid_client"; None where it did not answer so.
+    """
+
+    def __init__(self, issuer: str, message: str, *, code: str | None = None) -> None:
+        super().__init__(f"no access token of {issuer}: {message}")
+        self.issuer = issuer
+        self.code = code

@@ -1,4 +1,4 @@
-"""One HTTP exchange by the rules of the standards page, (a)3: R3 to R6 and no redirects, whatever is asked for.
+"""One HTTP exchange by the rules of the standards page, (a)3: R3 to R6, whatever is asked for.
 
 httpcore rather than httpx: the network backend, where addresses are judged, is public there.
 """
@@ -88,12 +88,14 @@ def exchange(
 
 def media_type(fields: httpx.Headers) -> str:
     """The content type without its parameters, in lower case; "" where there is none."""
-    return fields.get("content-type", "").partition(";")[0].strip().lower()
+    kind: str = fields.get("content-type", "")
+    return kind.partition(";")[0].strip().lower()
 
 
 def is_identity(fields: httpx.Headers) -> bool:
     """Whether the body came as it is, as was asked for."""
-    return fields.get("content-encoding", "identity").lower() == "identity"
+    coding: str = fields.get("content-encoding", "identity")
+    return coding.lower() == "identity"
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:

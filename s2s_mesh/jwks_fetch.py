@@ -1,4 +1,4 @@
-"""One retrieval of one issuer's JWKS, by the rules R1 to R8 of the standards page; by discovery where told."""
+"""One retrieval of one issuer's JWKS, by rules R1 to R8 of the standards page; by discovery where told."""
 
 from __future__ import annotations
 

@@ -129,6 +129,13 @@ class ServiceLife:
         if runtime.manager is None or runtime.manager.usable is None:
             await asyncio.to_thread(runtime.load_ring)
 
+    def never_mint_for(self, issuer: str) -> None:
+        """Make no service token out to an authorization server, from now on."""
+        self.settings.authorization_servers.add(issuer)
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.never_mint_for(issuer)
+
     def serves_documents(self) -> None:
         """Say that this process answers for our own documents, so that it may sign with a key at once."""
         self._serves = True

@@ -22,6 +22,9 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "deny_rule": ("rule", "in_force"),
     "deny_list_failed": ("reason",),
     "deny_list_recovered": (),
+    "oauth_token": ("issuer", "missing"),
+    "oauth_token_failed": ("issuer", "error"),
+    "oauth_legacy_audience": ("issuer",),
     "trust_file_loaded": ("file", "pairs"),
     "trust_file_refused": ("file", "error"),
 }
@@ -31,7 +34,7 @@ FIELDS: Mapping[str, str] = {
     "status": "HTTP status of the answer",
     "claimed_issuer": "the issuer in the trust file that the credential names; not authentic; null for none",
     "request_id": "the id in the answer's body (`instance`)",
-    "issuer": "the service it is about",
+    "issuer": "the service it is about; of `oauth_` events the authorization server",
     "audience": "under which of our names we were called",
     "credential": "`api_key` or `basic`",
     "why": "what the keys were wanted for: `cold`, `unknown_kid` or `refresh`",
@@ -42,6 +45,7 @@ FIELDS: Mapping[str, str] = {
     "kids": "the ids of the ring's keys",
     "rule": "id of a deny rule",
     "in_force": "whether it holds from now on, or was removed",
+    "missing": "the scopes that were asked for and not given",
     "file": "path of the trust file",
     "pairs": "number of callers and audiences that may",
 }

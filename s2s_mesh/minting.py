@@ -116,7 +116,10 @@ class Minting:
         if user is not None:
             users.check(user, now)
         token = None if once else self.signer.cached(ring, audience, scopes, now, thumbprint, user)
-        return token or self.signer.mint(
+        if token is not None:
+            return token
+        self._settings.check_not_foreign(audience)  # which it may have become since the caller was made
+        return self.signer.mint(
             ring,
             TokenKind.SERVICE,
             audience,
@@ -126,6 +129,12 @@ class Minting:
             thumbprint=thumbprint,
             user=user,
         )
+
+    def never_mint_for(self, audience: str) -> None:
+        """Make no service token out to an authorization server, and hand out none that was made before."""
+        with self._mint_lock:
+            self._settings.authorization_servers.add(audience)
+            self.signer.forget_audience(audience.removesuffix("/"))
 
     def prove(
         self,

@@ -213,7 +213,7 @@ def destinations(
     """
     if isinstance(origins, str):
         raise ConfigError("origins must be a list of URLs, not one string")
-    return [_destination(url, allow_plain_http=allow_plain_http) for url in (audience, *(origins or ()))]
+    return [destination(url, allow_plain_http=allow_plain_http) for url in (audience, *(origins or ()))]
 
 
 def is_invalid_token(status: int, challenge: str | None) -> bool:
@@ -221,7 +221,12 @@ def is_invalid_token(status: int, challenge: str | None) -> bool:
     return status == 401 and _INVALID_TOKEN.search(challenge or "") is not None
 
 
-def _destination(text: str, *, allow_plain_http: bool) -> Destination:
+def destination(text: str, *, allow_plain_http: bool) -> Destination:
+    """Where a token may go, as a URL that somebody wrote.
+
+    Raises:
+        ConfigError: it is no URL, or is plain http without leave.
+    """
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, TypeError):

@@ -22,6 +22,7 @@ from .jwks_client import JWKSClient
 from .jwks_shared import shared_jwks
 from .migration import Migration
 from .minting import Minting
+from .oauth_tokens import OAuthTokens
 from .replays import Replays
 from .resolver import KeyResolver
 from .settings import Settings
@@ -76,6 +77,12 @@ class Runtime(Minting):
         self.migration: Migration = Migration(settings, clock=clock)
         self.migration.use(trust)
         self.inbound: Inbound = observed.inbound(settings, self.verifier, self.resolver, self.migration.tally)
+        self.oauth: OAuthTokens = OAuthTokens(
+            jwks_uri=f"{settings.issuer}/.well-known/jwks.json",
+            sign=self.sign,
+            learned=self.never_mint_for,
+            clock=clock,
+        )
         self._tick = min(_TICK, settings.schedule.poll_interval)
         if self.deny is not None:
             self._tick = min(self._tick, POLL_SECONDS)
@@ -108,6 +115,7 @@ class Runtime(Minting):
             self._thread.join(timeout=10)
         self._stop_listening()
         self.client.close()
+        self.oauth.close()
         for part in (self._replays, self.manager, self.deny, self.migration):
             if part is not None:
                 part.close()

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         jwks_cache: "process" keeps other issuers' keys in each process, "shared" in the key store as well.
         policy: asked about every call that scopes and route rules allow; None for none.
         observers: are told what happens.
+        authorization_servers: audiences that are one's, learned while running; see `check_audience`.
     """
 
     issuer: ServiceId
@@ -64,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwks_cache: Literal["process", "shared"]
     policy: Policy | None
     observers: Observers
+    authorization_servers: set[str] = msgspec.field(default_factory=set)
 
     def __repr__(self) -> str:
         return f"Settings(issuer={self.issuer!r})"
@@ -118,14 +120,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Check whom a token shall be made out to.
 
         Raises:
-            ConfigError: not a service id, or an identity provider's.
+            ConfigError: not a service id, or an identity provider's, or an authorization server's.
         """
         known = ServiceId.parse(audience, allow_loopback_http=True)
+        self.check_not_foreign(known)
+        return known
+
+    def check_not_foreign(self, known: str) -> None:
+        """Refuse an audience where, with iss = sub, a service token would be a client assertion.
+
+        Standards section 0: what it would be good for is not for the receiver of a service token to decide.
+
+        Raises:
+            ConfigError: it is an identity provider, or an authorization server.
+        """
         providers = (self.trust if isinstance(self.trust, TrustConfig) else self.trust.current).user_issuers
         if known in providers or f"{known}/" in providers:
-            # with iss = sub it would be a client assertion there (standards section 0)
             raise ConfigError(f"{known} is an identity provider; service tokens are never made out to one")
-        return known
+        servers = self.authorization_servers
+        if known in servers or f"{known}/" in servers:
+            raise ConfigError(
+                f"{known} is an authorization server (of oauth_client); service tokens are never made out to "
+                "one"
+            )
 
 
 def build(

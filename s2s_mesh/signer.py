@@ -191,6 +191,12 @@ class Signer:
         else:
             self._user_tokens.pop((audience, wanted, thumbprint, context_hash(user)), None)
 
+    def forget_audience(self, audience: str) -> None:
+        """Do not hand any token of this audience out again."""
+        for kept in (self._tokens, self._user_tokens):
+            for known in [key for key in kept if key[0] == audience]:
+                kept.pop(known, None)
+
     def _refresh_signing(self, ring: KeyRing, now: float) -> _Signing:
         min_key_age = self._min_key_age()
         record = ring.signing_record(now, published_before=now - min_key_age if min_key_age else None)

@@ -92,7 +92,7 @@ def user_audience(text: str, _loopback: bool) -> None:
 def user_issuer(text: str, loopback: bool) -> None:
     """Check an identity provider's issuer: exact bytes, a trailing slash is part of them."""
     expected = 'expected an issuer of users such as "https://login.example.com/"'
-    _check_url(text, loopback, expected)
+    check_url(text, loopback, expected)
     if "?" in text:
         raise Unfit(f"{expected}: a query is not allowed")
     if is_plain_http(text) and not is_loopback(text):
@@ -101,7 +101,7 @@ def user_issuer(text: str, loopback: bool) -> None:
 
 def jwks_uri(text: str, loopback: bool) -> None:
     """Check a URL that this process will fetch. Whether http is allowed depends on the table it is in."""
-    _check_url(text, loopback, 'expected a URL such as "https://wallets.example.com/.well-known/jwks.json"')
+    check_url(text, loopback, 'expected a URL such as "https://wallets.example.com/.well-known/jwks.json"')
 
 
 def is_plain_http(url: str) -> bool:
@@ -251,7 +251,8 @@ def _reason(error: ConfigError) -> str:
     return re.split(r" is not a (?:service id|path template): ", str(error))[-1]
 
 
-def _check_url(text: str, loopback: bool, expected: str) -> None:
+def check_url(text: str, loopback: bool, expected: str) -> None:
+    """Check a URL of whatever; `expected` begins the words of a refusal."""
     if len(text) > MAX_SERVICE_ID:
         raise Unfit(f"{expected}: at most {MAX_SERVICE_ID} characters are allowed")
     if not text.isascii() or any(char <= " " or char in '\\"<>`\x7f' for char in text):
