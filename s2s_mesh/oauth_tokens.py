@@ -140,6 +140,12 @@ class OAuthTokens:
         return known
 
     def _work(self, request: TokenRequest, state: TokenState, known: Future[None]) -> None:
+        try:
+            self._obtain(request, state)
+        finally:
+            known.set_result(None)
+
+    def _obtain(self, request: TokenRequest, state: TokenState) -> None:
         began = self._clock()
         outcome: Granted | Exception
         try:
@@ -153,8 +159,7 @@ class OAuthTokens:
             else:
                 self._servers.pop(request.source, None)
                 state.failed(outcome, self._clock())
-        known.set_result(None)
-        # last, because a logging filter that raises must not keep anybody waiting
+        # last, because a logging filter that raises must not leave the request in flight for ever
         _report(request, outcome)
 
     def _ask(self, request: TokenRequest, now: float) -> Granted:
