@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 import s2s_mesh
-from s2s_mesh import asgi, errors, httpx_auth, httpx_transport, identity, policy, rotation, service, trust
+from s2s_mesh import (
+    asgi,
+    errors,
+    httpx_auth,
+    httpx_transport,
+    identity,
+    oauth_client,
+    policy,
+    rotation,
+    service,
+    trust,
+)
 
 ROOT = Path(s2s_mesh.__file__).parent
 HOMES = {
@@ -27,6 +38,8 @@ HOMES = {
     "MeshError": errors,
     "MeshTransport": httpx_transport,
     "NoUser": errors,
+    "OAuthClient": oauth_client,
+    "OAuthError": errors,
     "Policy": policy,
     "PolicyFacts": policy,
     "PolicyUnavailable": errors,

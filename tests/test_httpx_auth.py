@@ -64,12 +64,16 @@ def service() -> Iterator[Service]:
 Send = Callable[..., httpx.Response]
 
 
-def send_sync(auth: MeshAuth, method: str, url: str, *, follow: bool = False, **more: Any) -> httpx.Response:
+def send_sync(
+    auth: httpx.Auth, method: str, url: str, *, follow: bool = False, **more: Any
+) -> httpx.Response:
     with httpx.Client(auth=auth, follow_redirects=follow, **CLIENT) as http:
         return http.request(method, url, **more)
 
 
-def send_async(auth: MeshAuth, method: str, url: str, *, follow: bool = False, **more: Any) -> httpx.Response:
+def send_async(
+    auth: httpx.Auth, method: str, url: str, *, follow: bool = False, **more: Any
+) -> httpx.Response:
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(auth=auth, follow_redirects=follow, **CLIENT) as http:
             return await http.request(method, url, **more)

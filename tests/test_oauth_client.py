@@ -1,4 +1,4 @@
-"""`service.oauth_client` with httpx: the token goes where it was meant to, and no service token to its server."""
+"""`service.oauth_client` with httpx: where its token goes, and that no service token goes to its server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from s2s_mesh import ConfigError, OAuthClient, Service, TrustConfig
 
-from .test_httpx_auth import CLIENT, INVALID_TOKEN, TRUST, Send, Target, send_async, send_sync, serving
+from .targets import CLIENT, Target, serving
+from .test_httpx_auth import INVALID_TOKEN, TRUST, Send, send_async, send_sync
 from .token_endpoint import TokenEndpoint
 from .tokens import EDGE, LOGIN, WALLETS, Clock
 

@@ -1,7 +1,7 @@
 // oidc-provider as an authorization server whose clients authenticate with their own keys, and a resource server
 // (jose) that verifies the tokens. Prints one line of JSON with both addresses when they listen.
 //
-// Arguments: a JSON object {clients, algorithms, ttl}; `clients` maps client_id to jwks_uri.
+// Argument: a JSON object {clients, algorithms, ttl}; `clients` is a list of client metadata.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { createRemoteJWKSet, exportJWK, generateKeyPair, jwtVerify } from 'jose';
@@ -23,15 +23,13 @@ const issuer = `http://127.0.0.1:${authorization.address().port}`;
 const { privateKey } = await generateKeyPair('ES256', { extractable: true });
 const errors = [];
 const provider = new Provider(issuer, {
-  clients: Object.entries(clients).map(([client_id, jwks_uri]) => ({
-    client_id,
-    jwks_uri,
-    token_endpoint_auth_method: 'private_key_jwt',
+  clients: clients.map((metadata) => ({
+    // what it asks for where nobody logs in, and what the resource has
     id_token_signed_response_alg: 'ES256',
-    grant_types: ['client_credentials'],
     response_types: [],
     redirect_uris: [],
     scope: 'cards:read cards:write',
+    ...metadata,
   })),
   scopes: ['cards:read', 'cards:write'],
   clientAuthMethods: ['private_key_jwt'],

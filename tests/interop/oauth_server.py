@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,12 +61,12 @@ class AuthorizationServer:
 
 @contextmanager
 def authorization_server(
-    clients: dict[str, str], *, algorithms: Sequence[str] = ("ES256",), ttl: int = 300
+    clients: Sequence[Mapping[str, Any]], *, algorithms: Sequence[str] = ("ES256",), ttl: int = 300
 ) -> Iterator[AuthorizationServer]:
     """Run it.
 
     Args:
-        clients: client_id to jwks_uri.
+        clients: metadata of each, as RFC 7591 has it.
         algorithms: with which assertions may be signed.
         ttl: seconds that its access tokens live.
     """
@@ -145,6 +145,11 @@ def fleet(
         await documents(scope, receive, send)
 
     with service, http_server(app, port):
-        clients = {issuer: f"{issuer}/.well-known/jwks.json"}
-        with authorization_server(clients, algorithms=algorithms or [algorithm], ttl=ttl) as server:
+        client = {
+            "client_id": issuer,
+            "jwks_uri": f"{issuer}/.well-known/jwks.json",
+            "token_endpoint_auth_method": "private_key_jwt",
+            "grant_types": ["client_credentials"],
+        }
+        with authorization_server([client], algorithms=algorithms or [algorithm], ttl=ttl) as server:
             yield Fleet(service, server, fetches)

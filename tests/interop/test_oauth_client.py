@@ -14,7 +14,7 @@ from s2s_mesh.client_assertion import build
 from s2s_mesh.jws import decode
 from s2s_mesh.signer import TokenKind
 
-from ..test_httpx_auth import CLIENT
+from ..targets import CLIENT
 from .oauth_server import Fleet, fleet
 
 PROGRAM = "oidc-provider"
