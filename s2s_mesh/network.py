@@ -56,7 +56,7 @@ _lookups: dict[tuple[int, str, int], Future[list[Any]]] = {}
 
 
 class AddressRefused(httpcore.ConnectError):
-    """The name leads to an address that no JWKS may come from."""
+    """The name leads to an address where nothing may be asked for."""
 
 
 def refusal(address: IPAddress, *, allow_loopback: bool, allow_private: bool = True) -> str | None:
