@@ -118,7 +118,7 @@ class Minting:
         token = None if once else self.signer.cached(ring, audience, scopes, now, thumbprint, user)
         if token is not None:
             return token
-        self._settings.check_not_foreign(audience)  # which it may have become since the caller was made
+        self._settings.refuse_provider(audience)  # which it may have become since the caller was made
         return self.signer.mint(
             ring,
             TokenKind.SERVICE,

@@ -123,25 +123,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: not a service id, or an identity provider's, or an authorization server's.
         """
         known = ServiceId.parse(audience, allow_loopback_http=True)
-        self.check_not_foreign(known)
+        self.refuse_provider(known)
         return known
 
-    def check_not_foreign(self, known: str) -> None:
-        """Refuse an audience where, with iss = sub, a service token would be a client assertion.
+    def refuse_provider(self, audience: str) -> None:
+        """Refuse to make a token out to an identity provider or an authorization server.
 
-        Standards section 0: what it would be good for is not for the receiver of a service token to decide.
+        With iss = sub it would be a client assertion there (standards section 0).
 
         Raises:
-            ConfigError: it is an identity provider, or an authorization server.
+            ConfigError: it is one.
         """
         providers = (self.trust if isinstance(self.trust, TrustConfig) else self.trust.current).user_issuers
-        if known in providers or f"{known}/" in providers:
-            raise ConfigError(f"{known} is an identity provider; service tokens are never made out to one")
+        if audience in providers or f"{audience}/" in providers:
+            raise ConfigError(f"{audience} is an identity provider; service tokens are never made out to one")
         servers = self.authorization_servers
-        if known in servers or f"{known}/" in servers:
+        if audience in servers or f"{audience}/" in servers:
             raise ConfigError(
-                f"{known} is an authorization server (of oauth_client); service tokens are never made out to "
-                "one"
+                f"{audience} is an authorization server (of oauth_client); service tokens are never made out "
+                "to one"
             )
 
 
