@@ -14,7 +14,7 @@ from s2s_mesh import ConfigError, OAuthClient, Service, TrustConfig
 from .targets import CLIENT, Target, serving
 from .test_httpx_auth import INVALID_TOKEN, TRUST, Send, send_async, send_sync
 from .token_endpoint import TokenEndpoint
-from .tokens import EDGE, LOGIN, WALLETS, Clock
+from .tokens import EDGE, LEDGER, LOGIN, WALLETS, Clock
 
 
 @pytest.fixture(params=[send_sync, send_async], ids=["sync", "async"])
@@ -204,6 +204,14 @@ def test_an_issuer_with_a_slash_is_the_same_audience_without() -> None:
     with pytest.raises(ConfigError, match="is an authorization server"):
         service.token(LOGIN.removesuffix("/"))
     service.__exit__()
+
+
+def test_a_process_without_a_client_may_be_told_of_the_server(service: Service) -> None:
+    """Before its first token for it or after."""
+    assert service.token(LEDGER)
+    service.never_mint_for(LEDGER)
+    with pytest.raises(ConfigError, match="is an authorization server"):
+        service.token(LEDGER)
 
 
 def test_the_client_shows_who_and_nothing_else(auth: OAuthClient, server: TokenEndpoint) -> None:
