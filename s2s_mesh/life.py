@@ -130,7 +130,7 @@ class ServiceLife:
             await asyncio.to_thread(runtime.load_ring)
 
     def never_mint_for(self, issuer: str) -> None:
-        """Make no service token out to this authorization server, from now on; `oauth_client` calls it too."""
+        """Make no service token out to this authorization server from now on, as `oauth_client` does."""
         self.settings.authorization_servers.add(issuer)
         runtime = self._runtime
         if runtime is not None:
