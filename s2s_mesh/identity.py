@@ -211,7 +211,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The verified caller of one request; immutable, may be shared by many requests.
 
     Attributes:
-        issuer: the calling service, from the verified `iss`; for an old credential, from its [[legacy]] row.
+        issuer: the calling service, from the verified `iss`; for an old credential, from its [[legacy]] row;
+            for the token of a foreign issuer, from its [[subject]] row.
         subject: the token's `sub`: the service itself or, where a user is carried, the user's id, which means
             nothing without the identity provider. Decide by `issuer` and `user`.
         audience: which of our own identifiers the token was made for.
@@ -222,6 +223,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         user: the end user, or None when the service acts as itself.
         credential: what the caller showed: "token", or "api_key" or "basic" for an old credential, which has
             no `kid` (""), no `claims` (empty), and expires with its row.
+        vouched_by: the foreign issuer that signed for this service, or None where that signed for itself;
+            then `subject` is what that issuer calls the service.
     """
 
     issuer: str
@@ -233,6 +236,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     claims: Mapping[str, Any]
     user: EndUser | None = None
     credential: str = "token"
+    vouched_by: str | None = None
 
     @property
     def is_authenticated(self) -> bool:

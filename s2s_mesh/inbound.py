@@ -281,7 +281,7 @@ class Inbound:
         return routes.rule_for(facts.method, facts.raw_path, principal)
 
     def _leeway(self, principal: Principal) -> float:
-        return self._verifier.rules(principal.issuer).leeway
+        return self._verifier.leeway(principal)
 
     def _current_routes(self) -> RouteRules:
         routes = self._routes

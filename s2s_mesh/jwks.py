@@ -28,14 +28,14 @@ class JWKSet:
         self.ignored: tuple[str, ...] = tuple(ignored)
 
     @classmethod
-    def parse(cls, body: bytes, *, assumed: Collection[str] = ()) -> JWKSet:
+    def parse(cls, body: bytes, *, assumed: Collection[str] = (), eddsa: bool = False) -> JWKSet:
         """Read a document that somebody serves.
 
         A document without any usable key is valid: it means revoked (standards R10).
 
         Args:
             body: as served.
-            assumed: see `VerificationKey.parse`.
+            assumed, eddsa: see `VerificationKey.parse`.
 
         Raises:
             JWKSInvalid: not strict JSON, too large, `keys` is not a list of objects, private or symmetric key
@@ -55,7 +55,7 @@ class JWKSet:
         ignored: list[str] = []
         for position, entry in enumerate(entries):
             try:
-                key = VerificationKey.parse(entry, assumed)
+                key = VerificationKey.parse(entry, assumed, eddsa=eddsa)
             except UnusableKey as why:
                 ignored.append(f"keys[{position}]: {why}")
                 continue

@@ -74,7 +74,7 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
                 body = file.read(MAX_BODY + 1)
         except OSError as failed:
             raise FetchFailed(f"{source.jwks_file} cannot be read: {failed.strerror}") from None
-        return Fetched(JWKSet.parse(body, assumed=source.assumed_algorithms), _FILE_MAX_AGE, None)
+        return Fetched(_read_set(body, source), _FILE_MAX_AGE, None)
     url = source.keys_url
     assert url is not None  # noqa: S101 - the trust file sets exactly one of the three places
     tls = _tls(source.ca_file)
@@ -97,8 +97,17 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
     max_age = _max_age(answer.fields)
     if answer.status == _NOT_MODIFIED:
         return Fetched(None, max_age, _etag(answer.fields) or etag)
-    jwks = JWKSet.parse(answer.body, assumed=source.assumed_algorithms)
+    jwks = _read_set(answer.body, source)
     return Fetched(jwks, max_age, _etag(answer.fields), _clock(answer.fields))
+
+
+def _read_set(body: bytes, source: Accepted) -> JWKSet:
+    """The keys in what an issuer serves.
+
+    Raises:
+        JWKSInvalid: the document must not be used.
+    """
+    return JWKSet.parse(body, assumed=source.assumed_algorithms, eddsa=source.eddsa)
 
 
 def _get(

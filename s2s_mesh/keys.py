@@ -91,13 +91,16 @@ class VerificationKey:
         self._verify = _verification(alg, key)
 
     @classmethod
-    def parse(cls, members: Mapping[str, Any], assumed: Collection[str] = ()) -> VerificationKey:
+    def parse(
+        cls, members: Mapping[str, Any], assumed: Collection[str] = (), *, eddsa: bool = False
+    ) -> VerificationKey:
         """Check one member of a JWKS.
 
         Args:
             members: the decoded JSON object.
             assumed: algorithms for one of which a key without `alg` (RFC 7517 section 4.4) may be: the only
                 one that goes with its type. None: `alg` is required.
+            eddsa: whether Ed25519 may be called by its older name, EdDSA (RFC 8037); the key has the new one.
 
         Raises:
             UnusableKey: ignore this key (RFC 7517 section 5): unknown type, wrong use, too weak, malformed.
@@ -106,6 +109,8 @@ class VerificationKey:
         if members.get("kty") == "oct" or PRIVATE_MEMBERS & members.keys():
             raise JWKSInvalid("the set holds private or symmetric key material: its issuer leaked a key")
         kid, alg = members.get("kid"), members["alg"] if "alg" in members else _only(members, assumed)
+        if eddsa and alg == "EdDSA":
+            alg = "Ed25519"  # and no other curve, see below
         if not isinstance(kid, str) or not is_kid(kid):
             raise UnusableKey("kid is missing or malformed")
         if not isinstance(alg, str) or alg not in _ALGORITHMS:

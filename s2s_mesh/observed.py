@@ -157,7 +157,7 @@ class ObservedInbound(Inbound):
 
     def _tell_stale(self, principal: Principal, now: float) -> None:
         # an old credential has no key
-        if self._resolver.is_stale(principal.issuer, now) and principal.kid:
+        if self._resolver.is_stale(principal.vouched_by or principal.issuer, now) and principal.kid:
             self._observe(StaleServed(principal.issuer))
 
     def _tell_refused(
@@ -165,7 +165,7 @@ class ObservedInbound(Inbound):
     ) -> None:
         self._observe(
             Refused(
-                issuer=issuer if issuer is not None and issuer in self._verifier.trust.issuers else UNKNOWN,
+                issuer=issuer if issuer is not None and self._verifier.trust.knows(issuer) else UNKNOWN,
                 reason=reason,
                 cached=cached,
                 at=now,

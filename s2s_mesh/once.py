@@ -29,7 +29,13 @@ def use_token(principal: Principal, *, now: float, leeway: float) -> OnceFlow:
         TokenRejected: it was used before.
         Unavailable: nobody can tell.
     """
-    first = yield from _is_first(principal.issuer, principal.claims["jti"], principal.expires_at, now, leeway)
+    jti = principal.claims.get("jti")
+    if jti is None:  # a foreign issuer may be forgiven that; here it would make all its tokens the same
+        raise TokenRejected(
+            Reason.BAD_JTI, "the token has no jti, and this route takes each token once"
+        ).claimed_by(principal.issuer)
+    maker = principal.vouched_by or principal.issuer
+    first = yield from _is_first(maker, jti, principal.expires_at, now, leeway)
     if not first:
         raise TokenRejected(
             Reason.REPLAYED, "the token was used before, and this route takes it once"

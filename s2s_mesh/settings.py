@@ -134,7 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: it is one.
         """
-        providers = (self.trust if isinstance(self.trust, TrustConfig) else self.trust.current).user_issuers
+        trust = self.trust if isinstance(self.trust, TrustConfig) else self.trust.current
+        providers = trust.user_issuers.keys() | trust.foreign_issuers.keys()
         if audience in providers or f"{audience}/" in providers:
             raise ConfigError(f"{audience} is an identity provider; service tokens are never made out to one")
         servers = self.authorization_servers

@@ -14,16 +14,27 @@ from msgspec import UNSET
 
 from .identity import ServiceId
 from .trust_checks import check_form, granted_scopes
+from .trust_foreign import SubjectRule, by_subject
 from .trust_format import DefaultsTable, IssuerTable, TrustForm, json_schema
-from .trust_issuers import Accepted, IssuerTrust, UserIssuer, issuer_trust, user_issuer
+from .trust_issuers import (
+    Accepted,
+    ForeignIssuer,
+    IssuerTrust,
+    UserIssuer,
+    foreign_issuer,
+    issuer_trust,
+    user_issuer,
+)
 from .trust_legacy import LegacyRule
 from .trust_reader import read_form
 from .trust_report import Report, TrustFileError
 
 __all__ = [
+    "ForeignIssuer",
     "IssuerTrust",
     "LegacyRule",
     "RouteRule",
+    "SubjectRule",
     "TransactionRule",
     "TrustConfig",
     "TrustFileError",
@@ -90,13 +101,16 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A whole trust file, or the part of it that one service needs. Immutable and replaced whole.
 
     Attributes:
-        issuers: by issuer, every one that an [[allow]] or a [[txn]] row names.
+        issuers: by issuer, every one that an [[allow]] or a [[txn]] row names; without those for whom only
+            foreign issuers vouch.
         pairs: by (issuer, audience).
         routes: in the order of the file.
         user_issuers: by issuer.
         transactions: in the order of the file.
         services: every service that the file names, whoever it is for; none of them is a user.
         legacy: old credentials, in the order of the file.
+        foreign_issuers: by issuer.
+        subjects: by (foreign issuer, subject), in the order of the file; of several, one holds at most.
         allow_loopback_http: from [defaults]: whether services on this machine may do without TLS.
         warnings: what is allowed but looks like a mistake, one line each.
     """
@@ -108,6 +122,8 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
     transactions: tuple[TransactionRule, ...] = ()
     services: frozenset[str] = frozenset()
     legacy: tuple[LegacyRule, ...] = ()
+    foreign_issuers: Mapping[str, ForeignIssuer] = MappingProxyType({})
+    subjects: Mapping[tuple[str, str], tuple[SubjectRule, ...]] = MappingProxyType({})
     allow_loopback_http: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -131,8 +147,12 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key_sources(self) -> Mapping[str, Accepted]:
-        """Everybody whose keys may be needed, by issuer; a service is never an identity provider too."""
-        return {**self.user_issuers, **self.issuers}
+        """Everybody whose keys may be needed, by issuer; none of them is of two kinds."""
+        return {**self.user_issuers, **self.foreign_issuers, **self.issuers}
+
+    def knows(self, name: str) -> bool:
+        """Whether a caller goes by this name, or an issuer that vouches for callers."""
+        return name in self.issuers or name in self.foreign_issuers or name in self.services
 
     @property
     def audiences_with_routes(self) -> frozenset[str]:
@@ -152,6 +172,13 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         transactions = tuple(rule for rule in self.transactions if rule.audience in own)
         signers = {pair.issuer for pair in pairs.values()} | {rule.issuer for rule in transactions}
         routes = tuple(rule for rule in self.routes if rule.audience in own)
+        callers = {pair.issuer for pair in pairs.values()}
+        subjects = {
+            key: kept
+            for key, rules in self.subjects.items()
+            if (kept := tuple(rule for rule in rules if rule.service in callers))
+        }
+        vouching = {issuer for issuer, _ in subjects}
         # users whose own tokens may come along; who is only asserted is verified by nobody
         proven = {rule.audience for rule in routes if rule.user == "proven"}
         carried = frozenset[str]().union(
@@ -172,6 +199,10 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
             transactions=transactions,
             services=self.services,
             legacy=tuple(rule for rule in self.legacy if rule.audience in own),
+            foreign_issuers=MappingProxyType(
+                {key: issuer for key, issuer in self.foreign_issuers.items() if key in vouching}
+            ),
+            subjects=MappingProxyType(subjects),
             allow_loopback_http=self.allow_loopback_http,
             warnings=self.warnings,
         )
@@ -208,9 +239,13 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         )
         for row in form.txn
     ]
+    subjects = list(map(SubjectRule.of, form.subject))
+    # nobody signs in the name of those, unless their own table says so
+    vouched = {rule.service for rule in subjects} - form.issuers.keys()
     issuers: dict[str, IssuerTrust] = {
         issuer: issuer_trust(issuer, form.issuers.get(issuer, IssuerTable()), defaults)
         for issuer in [*(pair.issuer for pair in pairs), *(rule.issuer for rule in transactions)]
+        if issuer not in vouched
     }
     user_issuers = {name: user_issuer(name, table, defaults) for name, table in form.user_issuers.items()}
     return TrustConfig(
@@ -221,6 +256,10 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         transactions=tuple(transactions),
         services=_services(form),
         legacy=tuple(map(LegacyRule.of, form.legacy)),
+        foreign_issuers=MappingProxyType(
+            {name: foreign_issuer(name, table, defaults) for name, table in form.foreign_issuers.items()}
+        ),
+        subjects=MappingProxyType(by_subject(subjects)),
         allow_loopback_http=defaults.allow_loopback_http,
         warnings=tuple(warnings),
     )
@@ -232,4 +271,5 @@ def _services(form: TrustForm) -> frozenset[str]:
         ids |= {allow.issuer, allow.audience}
     for txn in form.txn:
         ids |= {txn.issuer, txn.audience}
+    ids.update(subject.service for subject in form.subject)
     return frozenset(ids.union(route.audience for route in form.route))

@@ -11,6 +11,7 @@ from typing import TypeVar
 from msgspec import UNSET, UnsetType
 
 from .routes import PathTemplate
+from .trust_foreign import check_foreign
 from .trust_format import AllowRow, IssuerTable, RouteRow, SourceTable, TrustForm
 from .trust_legacy import check_legacy
 from .trust_report import Report, did_you_mean, found, member_path, shown
@@ -30,6 +31,7 @@ def check_form(form: TrustForm, report: Report) -> None:
     pairs = {(row.issuer, row.audience) for _, row in _good(form.allow)}
     check_legacy(list(_good(form.legacy)), pairs, report)
     _check_transactions(form, report)
+    _check_foreign(form, report)
 
 
 def _good(rows: list[Row]) -> Iterator[tuple[int, Row]]:
@@ -218,6 +220,31 @@ def _warn_unsatisfiable(
         )
     else:
         report.warning(f"{path}.scopes", "no single [[allow]] row for this audience grants all of them")
+
+
+def _check_foreign(form: TrustForm, report: Report) -> None:
+    callers = {row.issuer for _, row in _good(form.allow)}
+    minters = {row.issuer for _, row in _good(form.txn)}
+    services = callers | minters | form.issuers.keys() | {row.audience for _, row in _good(form.allow)}
+    for issuer, table in form.foreign_issuers.items():
+        _check_one_place(table, member_path("foreign_issuers", issuer), report)
+    rows = list(_good(form.subject))
+    check_foreign(
+        form.foreign_issuers,
+        rows,
+        callers=callers,
+        services=services,
+        user_issuers=form.user_issuers,
+        report=report,
+    )
+    vouched = {row.service for _, row in rows} - form.issuers.keys()
+    for index, txn in _good(form.txn):
+        if txn.issuer in vouched:
+            report.problem(
+                f"txn[{index}].issuer",
+                f"{found(txn.issuer)}, whose tokens a foreign issuer makes; expected an [issuers] table for "
+                "it as well, because transaction tokens are signed by the service itself",
+            )
 
 
 def _check_transactions(form: TrustForm, report: Report) -> None:

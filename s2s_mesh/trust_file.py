@@ -21,13 +21,13 @@ import msgspec
 
 from .errors import ConfigError
 from .log_fields import fields
-from .trust import IssuerTrust, TrustConfig, UserIssuer
+from .trust import ForeignIssuer, IssuerTrust, TrustConfig, UserIssuer
 
 MAX_TRUST_FILE = 4 * 1024 * 1024
 # Some file systems stamp whole seconds: a file written this recently may change again under the same stamp.
 _SETTLED = 2.0
 _log = logging.getLogger("s2s_mesh.trust")
-_Source = TypeVar("_Source", IssuerTrust, UserIssuer)
+_Source = TypeVar("_Source", IssuerTrust, ForeignIssuer, UserIssuer)
 
 
 class _Version(NamedTuple):
@@ -180,6 +180,9 @@ class TrustFile:
         return msgspec.structs.replace(
             config,
             issuers=MappingProxyType({name: self._located(entry) for name, entry in config.issuers.items()}),
+            foreign_issuers=MappingProxyType(
+                {name: self._located(entry) for name, entry in config.foreign_issuers.items()}
+            ),
             user_issuers=MappingProxyType(
                 {name: self._located(entry) for name, entry in config.user_issuers.items()}
             ),

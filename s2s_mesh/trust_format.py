@@ -18,11 +18,15 @@ from .trust_members import (
     URL,
     Algorithms,
     CAFile,
+    ClaimValues,
+    ForeignIssuerId,
+    ForeignTokenLife,
     KeysFile,
     Leeway,
     MediaTypes,
     Method,
     Origins,
+    Profile,
     Role,
     Scope,
     Service,
@@ -54,7 +58,7 @@ class DefaultsTable(Table, frozen=True, kw_only=True):
 
 
 class SourceTable(Table, frozen=True, kw_only=True):
-    """What the table of a service and that of an identity provider may say alike."""
+    """What the tables of services, foreign issuers and identity providers may say alike."""
 
     algorithms: Algorithms | UnsetType = UNSET
     leeway: Leeway | UnsetType = UNSET
@@ -65,6 +69,9 @@ class SourceTable(Table, frozen=True, kw_only=True):
         bool, Meta(description="Find jwks_uri in the issuer's document /.well-known/openid-configuration.")
     ] = False
     jwks_origins: Origins | UnsetType = UNSET
+    eddsa: Annotated[
+        bool, Meta(description="Its tokens and keys may call Ed25519 by its older name, EdDSA (RFC 8037).")
+    ] = False
 
 
 class IssuerTable(SourceTable, frozen=True, kw_only=True):
@@ -75,6 +82,49 @@ class IssuerTable(SourceTable, frozen=True, kw_only=True):
     allow_plain_http: Annotated[
         bool, Meta(description="Allow a jwks_uri with http, on a platform's private network.")
     ] = False
+
+
+class ForeignIssuerTable(SourceTable, frozen=True, kw_only=True):
+    """[foreign_issuers."..."]: an issuer that is none of our services and vouches for some of them."""
+
+    profile: Profile | UnsetType = UNSET
+    typ: MediaTypes | UnsetType = UNSET
+    max_token_life: ForeignTokenLife | UnsetType = UNSET
+    audiences: Annotated[
+        dict[UserAudience, Service],
+        Meta(description="What `aud` may say in place of a service's id, and which service that is."),
+    ] = {}
+    multi_aud: Annotated[bool, Meta(description="Accept tokens whose `aud` names others as well.")] = False
+    allow_missing_typ: Annotated[bool, Meta(description="A token without `typ` counts as JWT.")] = False
+    allow_missing_jti: Annotated[
+        bool, Meta(description="Accept tokens without `jti`; routes with replay = once refuse them.")
+    ] = False
+    keys_without_alg: Annotated[
+        bool,
+        Meta(description="A key without `alg` is for the one accepted algorithm that goes with its type."),
+    ] = False
+    ignore_scope: Annotated[
+        bool,
+        Meta(description="What `scope` says is none of our scopes: the caller has all that it is granted."),
+    ] = False
+
+
+class SubjectRow(Table, frozen=True, kw_only=True):
+    """[[subject]]: whom a foreign issuer means by one `sub`."""
+
+    issuer: ForeignIssuerId
+    subject: Annotated[
+        str,
+        member(
+            values.subject,
+            "system:serviceaccount:payments:settlement",
+            "The `sub` of its tokens, exactly.",
+        ),
+    ]
+    service: Annotated[str, service("The service that it stands for.")]
+    claims: Annotated[
+        ClaimValues, Meta(description="Further claims that must be there, exactly; one level deep.")
+    ] = {}
 
 
 class AllowRow(Table, frozen=True, kw_only=True):
@@ -236,6 +286,13 @@ class TrustForm(Table, frozen=True, kw_only=True):
     route: Annotated[list[RouteRow], Meta(description="Routes that need more than a known caller.")] = []
     legacy: Annotated[list[LegacyRow], Meta(description="Old credentials that are still accepted.")] = []
     user_issuers: Annotated[dict[UserIssuerId, UserIssuerTable], Meta(description="Identity providers.")] = {}
+    foreign_issuers: Annotated[
+        dict[ForeignIssuerId, ForeignIssuerTable],
+        Meta(description="Issuers that are none of our services and vouch for some of them."),
+    ] = {}
+    subject: Annotated[
+        list[SubjectRow], Meta(description="Which service a subject of a foreign issuer stands for.")
+    ] = []
     txn: Annotated[list[TxnRow], Meta(description="Minters of transaction tokens.")] = []
 
 

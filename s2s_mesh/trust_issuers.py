@@ -1,15 +1,18 @@
-"""Whose tokens are accepted, on what terms, and where their keys are: services and identity providers."""
+"""Whose tokens are accepted, on what terms, and where their keys are: services, others that vouch for them,
+and identity providers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from .identity import ServiceId
-from .trust_format import DefaultsTable, IssuerTable, SourceTable, UserIssuerTable
+from .trust_format import DefaultsTable, ForeignIssuerTable, IssuerTable, SourceTable, UserIssuerTable
 from .trust_values import seconds, short_type
 
 _DISCOVERY = "/.well-known/openid-configuration"
@@ -34,6 +37,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         discovery: whether the issuer's own discovery document says where its keys are.
         jwks_origins: origins that this document may name beside the issuer's own.
         ca_file: certificate authorities for its TLS, or None for the system's; a path like `jwks_file`.
+        eddsa: whether its tokens and keys may call Ed25519 by its older name, EdDSA.
         allow_loopback_http: whether loopback may be fetched from; from [defaults].
     """
 
@@ -47,6 +51,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     discovery: bool = False
     jwks_origins: frozenset[str] = frozenset()
     ca_file: str | None = None
+    eddsa: bool = False
     allow_loopback_http: bool = False
 
     @property
@@ -64,6 +69,11 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         """What a key that names no `alg` may be for; a service's key always names it."""
         return frozenset()
 
+    @property
+    def profile(self) -> str:
+        """Whose rules its keys follow: "jwt" is a JWKS for JWTs."""
+        return "jwt"
+
 
 class IssuerTrust(Accepted, frozen=True, kw_only=True):
     """One calling service. Its keys come from one of `jwks_uri`, `jwks_file` and `discovery`.
@@ -75,6 +85,37 @@ class IssuerTrust(Accepted, frozen=True, kw_only=True):
 
     issuer: ServiceId
     allow_plain_http: bool = False
+
+
+class ForeignIssuer(Accepted, frozen=True, kw_only=True):
+    """An issuer that is none of our services and vouches for some: an authorization server, a cluster.
+
+    Whom its tokens mean is said by [[subject]] rows. Its keys as an `IssuerTrust`'s.
+
+    Attributes:
+        issuer: exact bytes, compared with `iss`; need not be a URL.
+        profile: whose rules its tokens and its keys follow.
+        types: "jwt" does not include tokens without `typ`.
+        audiences: what it calls our services, and which service that is.
+        multi_aud: whether `aud` may name others as well.
+        allow_missing_typ: whether a token without `typ` counts as a "jwt".
+        allow_missing_jti: whether a token may be without `jti`.
+        keys_without_alg: whether a key may be without `alg`.
+        ignore_scope: whether `scope` means nothing to us.
+    """
+
+    profile: str = "jwt"
+    audiences: Mapping[str, ServiceId] = MappingProxyType({})
+    multi_aud: bool = False
+    allow_missing_typ: bool = False
+    allow_missing_jti: bool = False
+    keys_without_alg: bool = False
+    ignore_scope: bool = False
+
+    @property
+    def assumed_algorithms(self) -> frozenset[str]:
+        """The accepted ones, where the trust file says that its keys are without `alg`."""
+        return self.algorithms if self.keys_without_alg else frozenset()
 
 
 class UserIssuer(Accepted, frozen=True, kw_only=True):
@@ -109,6 +150,25 @@ def issuer_trust(issuer: ServiceId, table: IssuerTable, defaults: DefaultsTable)
     )
 
 
+def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTable) -> ForeignIssuer:
+    """The entry of a foreign issuer, likewise."""
+    # how long tokens live there is decided by somebody else, so [defaults] does not speak for it
+    general = msgspec.structs.replace(defaults, max_token_life=UNSET)
+    return ForeignIssuer(
+        issuer=issuer,
+        profile="jwt" if table.profile is UNSET else table.profile,
+        audiences=MappingProxyType({name: ServiceId(own) for name, own in table.audiences.items()}),
+        multi_aud=table.multi_aud,
+        allow_missing_typ=table.allow_missing_typ,
+        allow_missing_jti=table.allow_missing_jti,
+        keys_without_alg=table.keys_without_alg,
+        ignore_scope=table.ignore_scope,
+        **_keys(issuer, table),
+        **_accepted(general, table),
+        allow_loopback_http=defaults.allow_loopback_http,
+    )
+
+
 def user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) -> UserIssuer:
     """The entry of an identity provider, likewise."""
     # [defaults] says how long tokens of services live, which is no business of an identity provider
@@ -130,7 +190,7 @@ def _keys(issuer: str, table: SourceTable) -> dict[str, Any]:
     if not table.discovery and said.keys() <= {"ca_file"}:
         said["jwks_uri"] = f"{issuer.rstrip('/')}/.well-known/jwks.json"
     origins = () if table.jwks_origins is UNSET else table.jwks_origins
-    return {**said, "discovery": table.discovery, "jwks_origins": frozenset(origins)}
+    return {**said, "discovery": table.discovery, "eddsa": table.eddsa, "jwks_origins": frozenset(origins)}
 
 
 def _accepted(*tables: DefaultsTable | SourceTable) -> dict[str, Any]:

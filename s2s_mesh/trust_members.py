@@ -124,3 +124,29 @@ UserTokenLife = Annotated[
 ]
 TokenLife = Annotated[str, duration("10s", "1h", "15m", "The longest life, exp - iat, of an accepted token.")]
 Leeway = Annotated[str, duration("0s", "2m", "30s", "How far clocks may differ.")]
+ForeignIssuerId = Annotated[
+    str,
+    member(
+        values.foreign_issuer,
+        "https://accounts.example.com/",
+        "An issuer that is none of our services, exactly as its tokens name it.",
+    ),
+]
+ForeignTokenLife = Annotated[
+    str, duration("10s", "24h", "15m", "The longest life, exp - iat, of an accepted token.")
+]
+Profile = Annotated[
+    str,
+    member(
+        values.choice(*sorted(values.PROFILES)),
+        "jwt",
+        "Whose rules its tokens and its keys follow; default jwt.",
+        enum=sorted(values.PROFILES),
+    ),
+]
+ClaimName = Annotated[str, member(values.claim, "azp", "The name of a claim.")]
+ClaimValue = Annotated[str, member(values.claim, "payments", "What the claim must say, exactly.")]
+ClaimValues = dict[
+    ClaimName,
+    Annotated[ClaimValue | bool | dict[ClaimName, ClaimValue | bool], Meta(description="Its value.")],
+]

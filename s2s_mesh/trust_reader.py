@@ -14,9 +14,11 @@ from msgspec import UNSET
 from .trust_format import (
     AllowRow,
     DefaultsTable,
+    ForeignIssuerTable,
     IssuerTable,
     LegacyRow,
     RouteRow,
+    SubjectRow,
     TrustForm,
     TxnRow,
     UserIssuerTable,
@@ -39,9 +41,11 @@ _HOMES = {
     "in [[route]]": RouteRow,
     "in [[legacy]]": LegacyRow,
     'in [user_issuers."https://..."]': UserIssuerTable,
+    'in [foreign_issuers."..."]': ForeignIssuerTable,
+    "in [[subject]]": SubjectRow,
     "in [[txn]]": TxnRow,
 }
-_ROW_HEADER = re.compile(r"[ \t]*\[\[[ \t]*(allow|route|legacy|txn)[ \t]*\]\]")
+_ROW_HEADER = re.compile(r"[ \t]*\[\[[ \t]*(allow|route|legacy|subject|txn)[ \t]*\]\]")
 _POSITION = re.compile(r" \(at (?:line (?P<line>[0-9]+), (?P<column>column [0-9]+)|end of document)\)$")
 _SYNTAX_HINTS = {
     "Invalid value": "texts, URLs too, need double quotes",
@@ -164,6 +168,8 @@ class _Reader:
             return value
         if isinstance(kind, mi.DateType):
             return self._date(meta, value, path)
+        if isinstance(kind, mi.UnionType):
+            return self._either(kind, value, path)
         return self._text(meta, value, path)
 
     def members(
@@ -239,6 +245,15 @@ class _Reader:
                 items[index] = self._unfit(f"{path}[{index}]", entry, "expected each value once")
             seen.add(entry)
         return UNSET if UNSET in items else items
+
+    def _either(self, kind: mi.UnionType, value: object, path: str) -> Any:
+        """A text, or what is no text and the form allows in its place."""
+        by_type = {dict: mi.DictType, bool: mi.BoolType}
+        wanted = by_type.get(type(value), mi.StrType)
+        for one in kind.types:
+            if isinstance(_Meta(one).kind, wanted):
+                return self.read(one, value, path)
+        return self._unfit(path, value, "expected a text, true or false: one level is enough")
 
     def _date(self, meta: _Meta, value: object, path: str) -> Any:
         if isinstance(value, date) and not isinstance(value, datetime):

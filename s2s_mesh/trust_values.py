@@ -19,6 +19,7 @@ from .trust_report import did_you_mean, one_of, shown
 Check = Callable[[str, bool], None]
 
 ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519"})
+PROFILES = frozenset({"jwt"})
 METHODS = frozenset({"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"})
 SCOPE = r"^[!#-)+-\[\]-~]+$"  # RFC 6749 section 3.3, without the asterisk
 ROLE = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
@@ -44,6 +45,7 @@ _TAKEN_FIELDS = frozenset(
     | {"proxy-authorization", "transfer-encoding", "txn-token", "upgrade", "via"}
     | {"s2s-user-token", "workload-identity-token", "workload-proof-token"}
 )
+_MAX_SUBJECT = 600
 _ARGON2_KIB, _ARGON2_PASSES = (7 * 1024, 256 * 1024), 10
 _URL = re.compile(r"https?://([^/?]*)([/?].*)?")
 
@@ -146,7 +148,38 @@ def algorithm(text: str, _loopback: bool) -> None:
         raise Unfit(f"{expected}: an unsigned token is never accepted")
     if text.casefold().startswith("hs"):
         raise Unfit(f"{expected}: shared secrets are never accepted, whoever can check them can also sign")
-    raise Unfit(expected + did_you_mean("Ed25519" if text == "EdDSA" else text, ALGORITHMS))
+    if text == "EdDSA":
+        raise Unfit(
+            f'{expected}; did you mean "Ed25519"? An issuer whose tokens say EdDSA needs eddsa = true'
+        )
+    raise Unfit(expected + did_you_mean(text, ALGORITHMS))
+
+
+def foreign_issuer(text: str, loopback: bool) -> None:
+    """Check an issuer that is none of our services: exact bytes, and no URL if it does not want to be one."""
+    if text.startswith(("https:", "http:")):
+        user_issuer(text, loopback)
+    elif not re.fullmatch(USER_AUDIENCE, text, re.ASCII):
+        raise Unfit(
+            'expected the iss of its tokens, exactly, such as "https://accounts.example.com/": 1 to 255 '
+            "characters, printable ASCII without spaces, quotes or asterisks"
+        )
+
+
+def subject(text: str, _loopback: bool) -> None:
+    """Check a `sub` of a foreign issuer's tokens."""
+    if not 0 < len(text) <= _MAX_SUBJECT or not text.isprintable():
+        raise Unfit(
+            f"expected the sub of its tokens, exactly: a printable text of 1 to {_MAX_SUBJECT} characters"
+        )
+    if "*" in text:
+        raise Unfit("expected the sub of its tokens, exactly: wildcards do not exist, list every subject")
+
+
+def claim(text: str, _loopback: bool) -> None:
+    """Check the name or the value of a claim that a [[subject]] row asks for."""
+    if not 0 < len(text) <= _MAX_SUBJECT or not text.isprintable():
+        raise Unfit(f"expected a printable text of 1 to {_MAX_SUBJECT} characters")
 
 
 def method(text: str, _loopback: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Generator
 
 import msgspec
 
-from . import jws, wit
+from . import foreign_token, jws, wit
 from .claims import Claims, validate
 from .deny_list import EMPTY, DenyList
 from .effects import Answer, Effect, FetchJWKS, LoadDenyList
@@ -19,10 +19,12 @@ from .errors import JWKSUnavailable, Reason, TokenRejected, Unavailable
 from .identity import Principal, freeze
 from .keys import VerificationKey
 from .resolver import KeyResolver
-from .trust import IssuerTrust, TrustConfig, TrustedPair
+from .trust import ForeignIssuer, IssuerTrust, TrustConfig, TrustedPair
 from .trust_issuers import Accepted
 from .verified_cache import Digest, VerifiedCache, digest_of
 
+# one algorithm: what RFC 8037 calls it, and RFC 9864
+_OLDER_NAME = _EDDSA, _ED25519 = ("EdDSA", "Ed25519")
 VerifyFlow = Generator[Effect, Answer, Principal]
 
 
@@ -113,15 +115,25 @@ class Verifier:
             Unavailable: the keys of its issuer, or the deny list, cannot be had just now.
         """
         trust = self.trust
-        decoded = jws.decode(token)
+        decoded = jws.decode(token, True, False)  # a service's `typ` is looked at in `check_header`
         issuer = decoded.claims.get("iss")
+        known: IssuerTrust | ForeignIssuer | None
         known = trust.issuers.get(issuer) if isinstance(issuer, str) else None
+        vouched_by = None
         if known is None:
-            raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not an issuer that the trust file lists")
+            known = foreign_token.find(decoded.claims, trust.foreign_issuers)
+            if known is None:
+                raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not an issuer that the trust file lists")
+            vouched_by = known.issuer
         try:
-            claims, pair = self._check(decoded, known, trust, now, with_proof=with_proof)
+            if isinstance(known, ForeignIssuer):
+                claims, pair = self._check_foreign(decoded, known, trust, now)
+            else:
+                claims, pair = self._check(decoded, known, trust, now, with_proof=with_proof)
             user_sub = None if claims.user is None else claims.user.subject
             key, deny = yield from self.authenticate(decoded, known.issuer, claims.token_id, now, user_sub)
+            if vouched_by is not None and deny.rules:
+                _refuse_denied(deny, now, issuer=pair.issuer, kid=key.kid, jti=claims.token_id)
         except TokenRejected as rejected:
             rejected.claimed_issuer = known.issuer
             raise
@@ -129,7 +141,7 @@ class Verifier:
         if scopes is None or not scopes <= pair.scopes:  # a set that is kept once serves all its tokens
             scopes = pair.scopes if scopes is None else scopes & pair.scopes
         principal = Principal(
-            issuer=known.issuer,
+            issuer=pair.issuer,
             subject=claims.subject,
             audience=claims.audience,
             scopes=scopes,
@@ -137,12 +149,22 @@ class Verifier:
             expires_at=claims.expires_at,
             claims=freeze(decoded.claims),
             user=claims.user,
+            vouched_by=vouched_by,
         )
         if self._cache.size and claims.thumbprint is None:
             until = claims.expires_at + known.leeway
             entry = _VerifiedToken(known.issuer, key, trust, deny, claims.not_before, until, principal)
             self._cache.put(digest or digest_of(token), entry)
         return principal
+
+    def leeway(self, principal: Principal) -> float:
+        """Seconds of clock difference that whoever signed for this principal is forgiven.
+
+        Raises:
+            TokenRejected: as `rules`.
+        """
+        foreign = self.trust.foreign_issuers.get(principal.vouched_by or "")
+        return self.rules(principal.issuer).leeway if foreign is None else foreign.leeway
 
     def rules(self, issuer: str) -> IssuerTrust:
         """The rules of an issuer, for what is left to check after a token of its was verified.
@@ -208,6 +230,22 @@ class Verifier:
             )
         return claims, pair
 
+    def _check_foreign(
+        self, decoded: jws.DecodedJWS, known: ForeignIssuer, trust: TrustConfig, now: float
+    ) -> tuple[Claims, TrustedPair]:
+        header = decoded.header
+        if not header.typ and known.allow_missing_typ:
+            header = header._replace(typ=foreign_token.UNTYPED)
+        check_header(header, known, known.types)
+        claims = foreign_token.validate(decoded.claims, known, self.audiences, now)
+        service = foreign_token.service(trust, known.issuer, claims.subject, decoded.claims)
+        pair = trust.pairs.get((service, claims.audience))
+        if pair is None:
+            raise TokenRejected(
+                Reason.PAIR_NOT_GRANTED, f"no [[allow]] row from {service} to {claims.audience}"
+            )
+        return claims, pair
+
     def authenticate(
         self, decoded: jws.DecodedJWS, issuer: str, jti: str, now: float, user_sub: str | None = None
     ) -> Generator[Effect, Answer, tuple[VerificationKey, DenyList]]:
@@ -220,7 +258,8 @@ class Verifier:
         """
         kid = decoded.header.kid
         key = self._resolver.key(issuer, kid, now) or (yield from self._fetch_key(issuer, kid))
-        if key.alg != decoded.header.alg:
+        # whether its issuer may say so was looked at in `check_header`
+        if key.alg != decoded.header.alg and (decoded.header.alg, key.alg) != _OLDER_NAME:
             raise TokenRejected(Reason.KEY_MISMATCH, f"alg {decoded.header.alg} but the key is for {key.alg}")
         if not key.verify(decoded.signing_input, decoded.signature):
             raise TokenRejected(Reason.BAD_SIGNATURE, f"the signature is not that of key {key.kid}")
@@ -246,9 +285,7 @@ class Verifier:
             raise Unavailable(
                 Reason.DENY_LIST_UNAVAILABLE, issuer, "the deny list is not read yet", retry_after=1
             )
-        rule = deny.find(now, issuer=issuer, kid=kid, jti=jti, user_sub=user_sub)
-        if rule is not None:
-            raise TokenRejected(Reason.DENIED, f"deny rule {rule.id}: {rule.why}").claimed_by(issuer)
+        _refuse_denied(deny, now, issuer=issuer, kid=kid, jti=jti, user_sub=user_sub)
         return deny
 
     def _fetch_key(self, issuer: str, kid: str) -> Generator[Effect, Answer, VerificationKey]:
@@ -265,13 +302,23 @@ class Verifier:
         )
 
 
+def _refuse_denied(
+    deny: DenyList, now: float, *, issuer: str, kid: str, jti: str, user_sub: str | None = None
+) -> None:
+    rule = deny.find(now, issuer=issuer, kid=kid, jti=jti, user_sub=user_sub)
+    if rule is not None:
+        raise TokenRejected(Reason.DENIED, f"deny rule {rule.id}: {rule.why}").claimed_by(issuer)
+
+
 def check_header(header: jws.Header, known: Accepted, types: Collection[str]) -> None:
     """Check algorithm and type.
 
     Raises:
         TokenRejected: `BAD_ALGORITHM` or `BAD_TYPE`.
     """
-    if header.alg not in known.algorithms:
+    if header.alg not in known.algorithms and not (
+        header.alg == _EDDSA and known.eddsa and _ED25519 in known.algorithms
+    ):
         raise TokenRejected(Reason.BAD_ALGORITHM, f"expected one of {', '.join(sorted(known.algorithms))}")
     if header.typ not in types:
         raise TokenRejected(Reason.BAD_TYPE, f"expected typ {' or '.join(sorted(types))}")

@@ -204,7 +204,8 @@ def test_shape(old: str, new: str, expected: str) -> None:
         (
             "version = 1",
             "version = 1\nqqq = 1",
-            "qqq: found an unknown member; expected legacy, roles, txn or user_issuers",
+            "qqq: found an unknown member; expected foreign_issuers, legacy, roles, subject, txn or "
+            "user_issuers",
         ),
     ],
 )

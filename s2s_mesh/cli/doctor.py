@@ -218,7 +218,8 @@ def _outside(settings: Settings | None, trust: TrustConfig, ring: KeyRing | None
         if headers is not None and name != own:
             yield headers
     for row in trust.pairs.values():
-        yield looks.pair(row, trust.issuers[row.issuer], seen[row.issuer], seen[row.audience])
+        if row.issuer in trust.issuers:  # else its tokens are made by a foreign issuer, which is seen above
+            yield looks.pair(row, trust.issuers[row.issuer], seen[row.issuer], seen[row.audience])
     yield from looks.file_age(trust, seen, published)
 
 

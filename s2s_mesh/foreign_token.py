@@ -1,0 +1,107 @@
+"""A foreign issuer's token: whose it is, what it must say, and for which of our services it vouches.
+
+Three questions, each answered by one function, all of them before a key is looked up: `find`, `validate`,
+`service`. How strict `validate` is, is said in the trust file, one relaxation at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .claims import Claims, check_times, check_token_id, split_scopes
+from .errors import Reason, TokenRejected
+from .identity import ServiceId
+from .trust import ForeignIssuer, TrustConfig
+
+UNTYPED = "jwt"  # what a token without `typ` counts as (RFC 7519 section 5.1), where that is allowed
+_MAX_AUDIENCES = 10
+# RFC 8693, RFC 9493: somebody else is meant than whom the issuer vouches for
+_OF_USERS = ("act", "sub_id")
+
+
+def find(claims: Mapping[str, Any], issuers: Mapping[str, ForeignIssuer]) -> ForeignIssuer | None:
+    """The issuer that a token names, byte by byte; None for any that the trust file does not list.
+
+    Args:
+        claims: as decoded; nothing of it is authentic.
+        issuers: by issuer.
+    """
+    issuer = claims.get("iss")
+    return issuers.get(issuer) if isinstance(issuer, str) else None
+
+
+def validate(
+    claims: Mapping[str, Any], rules: ForeignIssuer, audiences: Collection[str], now: float
+) -> Claims:
+    """Check every claim that decides something, except whom `sub` means.
+
+    Args:
+        claims: as decoded.
+        rules: of the issuer that `find` found.
+        audiences: our own identifiers.
+        now: Unix seconds.
+
+    Raises:
+        TokenRejected: naming the first claim that does not hold.
+    """
+    if claims.get("iss") != rules.issuer:
+        raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not the issuer whose rules apply")
+    audience = _audience(claims.get("aud"), rules, audiences)
+    not_before, expires_at = check_times(claims, rules, now)
+    if any(name in claims for name in _OF_USERS):
+        raise TokenRejected(Reason.BAD_USER, "act or sub_id: a foreign issuer vouches for no users here")
+    if "cnf" in claims:
+        raise TokenRejected(
+            Reason.PROOF_MISSING, "the token is bound to a key (cnf), which nobody proves here"
+        )
+    subject = claims.get("sub")
+    if not isinstance(subject, str):
+        raise TokenRejected(Reason.BAD_SUBJECT, "sub is missing or not a text")
+    without_id = rules.allow_missing_jti and "jti" not in claims
+    return Claims(
+        subject=subject,
+        audience=audience,
+        token_id="" if without_id else check_token_id(claims),
+        not_before=not_before,
+        expires_at=expires_at,
+        scopes=None if rules.ignore_scope or "scope" not in claims else split_scopes(claims["scope"]),
+        thumbprint=None,
+    )
+
+
+def service(trust: TrustConfig, issuer: str, subject: str, claims: Mapping[str, Any]) -> ServiceId:
+    """The service for which a token vouches.
+
+    Args:
+        trust: whose [[subject]] rows say so.
+        issuer: of the token, as the trust file has it.
+        subject: the token's.
+        claims: as decoded, for the rows that ask for more.
+
+    Raises:
+        TokenRejected: `BAD_SUBJECT`, no row holds.
+    """
+    rules = trust.subjects.get((issuer, subject), ())
+    # `trust_foreign.py` refuses files in which two rows could hold
+    for rule in rules:
+        if rule.holds(claims):
+            return rule.service
+    wanted = "with its claims" if rules else "with this sub"
+    raise TokenRejected(Reason.BAD_SUBJECT, f"no [[subject]] row of this issuer {wanted}")
+
+
+def _audience(aud: Any, rules: ForeignIssuer, own: Collection[str]) -> str:
+    named = aud if isinstance(aud, list) else [aud]
+    if 0 < len(named) <= (_MAX_AUDIENCES if rules.multi_aud else 1) and all(
+        isinstance(one, str) for one in named
+    ):
+        for one in named:
+            audience: str = rules.audiences.get(one, one)
+            if audience in own:
+                return audience
+    among = "among its audiences" if rules.multi_aud else "as its only audience"
+    raise TokenRejected(
+        Reason.WRONG_AUDIENCE,
+        f"expected one of this service's own identifiers {among}, or what the issuer calls it",
+    )
