@@ -15,14 +15,15 @@ from urllib.parse import quote
 
 import msgspec
 
-from . import evidence, jws
+from . import evidence, foreign_token, jws
+from .advice import ADVICE, FOREIGN_ADVICE
 from .effects import Answer, Effect
 from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
 from .inbound import Inbound, RequestFacts
 from .route_rules import PROVED, check_bound
 from .strict_json import encode
-from .trust import TrustConfig
+from .trust import ForeignIssuer, IssuerTrust, TrustConfig
 from .verifier import Verifier
 
 # In the verifier's order. `found` names the members of the token that the check is about.
@@ -62,40 +63,6 @@ _CHECKS: Sequence[tuple[str, Collection[Reason], Sequence[str]]] = (
 )
 _OF_THE_ROUTE = {"route", "route's scopes", "route's user", "user's evidence"}
 _WITHOUT_TOKEN = ("issuer", "grant", "route", "route's scopes", "route's user")
-_ADVICE: Mapping[Reason, str] = {
-    Reason.TOKEN_TOO_LARGE: "the caller must send a smaller token; s2s_mesh never makes one this large",
-    Reason.NOT_A_COMPACT_JWS: "send the token alone: no `Bearer`, no quotes, nothing cut off",
-    Reason.BAD_BASE64: "the token was changed on its way, or its maker writes padded base64",
-    Reason.BAD_JSON: "the token's maker must write each member once, in UTF-8 JSON",
-    Reason.HEADER_MEMBER: "the token's maker must leave header members other than alg, kid and typ out",
-    Reason.BAD_KID: "the token's maker must name its key in kid, as its JWKS does",
-    Reason.BAD_ALGORITHM: "allow the algorithm for this issuer, or have the caller rotate to one that is",
-    Reason.BAD_TYPE: "the caller sends another kind of token; allow its typ for this issuer if that is meant",
-    Reason.WRONG_AUDIENCE: "the caller must ask for a token for this service: service.auth(AUDIENCE)",
-    Reason.BAD_TIME_CLAIM: "the token's maker must write whole Unix seconds, with exp later than iat",
-    Reason.LIFE_TOO_LONG: "the caller must mint shorter tokens, or set max_token_life for this issuer",
-    Reason.EXPIRED: "the caller must mint a new token; if it is new, one of the two clocks is wrong",
-    Reason.NOT_YET_VALID: "one of the two clocks is wrong: the token comes from the future",
-    Reason.BAD_USER: "the token's maker must write sub_id and act as docs/users.md has it, itself outermost",
-    Reason.USER_NOT_ACCEPTED: "the caller must leave on_behalf_of out; or set user in the [[route]] row",
-    Reason.PROOF_MISSING: (
-        'for routes with proof = "wpt" the caller must send with service.transport(AUDIENCE); a service that '
-        "has none takes plain tokens only"
-    ),
-    Reason.PROOF_MISMATCH: "the token's maker must bind it by cnf.jkt and nothing else, or not at all",
-    Reason.BAD_SUBJECT: "the token's maker must set sub and client_id to its own id",
-    Reason.BAD_JTI: "the token's maker must give each token a jti of 1 to 256 characters",
-    Reason.BAD_SCOPE: "the token's maker must write scope as names with single spaces between",
-    Reason.UNKNOWN_KID: "look for the kid in `s2s-mesh keys show` of the caller: revoked or another ring?",
-    Reason.JWKS_UNAVAILABLE: "make the issuer's JWKS reachable from here; nothing is wrong with the token",
-    Reason.KEY_MISMATCH: "the token's maker must sign with the algorithm that its JWKS names for the key",
-    Reason.BAD_SIGNATURE: "the token was changed on its way, or somebody else signed it",
-    Reason.USER_UNPROVEN: "the caller must send with service.transport(AUDIENCE, on_behalf_of=USER)",
-    Reason.USER_MISMATCH: "the caller must carry the user whose evidence it sends, in the same transaction",
-    Reason.BAD_USER_TOKEN: "the detail says why; fit the [user_issuers] table, or have the user log in again",
-    Reason.BAD_TXN_TOKEN: "the detail says why; fit the [[txn]] rows, or begin a new transaction",
-    Reason.BAD_PATH: "the caller must send a plain path: no empty, dot or encoded-slash segments",
-}
 
 
 class Verdict(str, Enum):
@@ -196,7 +163,7 @@ def explain_pair(
     """
     found = {"iss": issuer, "aud": audience}
     case = _Case(verifier, whole, found, 0, request, _WITHOUT_TOKEN)
-    if issuer not in verifier.trust.issuers:
+    if not any(issuer == caller for caller, _ in verifier.trust.pairs):
         return case.refused(Reason.UNKNOWN_ISSUER, "not an issuer that the trust file lists")
     pair = verifier.trust.pairs.get((issuer, audience))
     if pair is None:
@@ -223,10 +190,11 @@ def explain_pair(
 def _found(token: bytes) -> dict[str, Any]:
     """Header and claims of a token that is well-formed; nothing of any other."""
     try:
-        decoded = jws.decode(token)
+        decoded = jws.decode(token, typ_required=False)
     except TokenRejected:
         return {}
-    return {**decoded.claims, **decoded.header._asdict()}
+    header = {name: value for name, value in decoded.header._asdict().items() if value}
+    return {**decoded.claims, **header}
 
 
 class _Case:
@@ -247,10 +215,21 @@ class _Case:
         self._now = now
         self._checks = [name for name in checks if request is not None or name not in _OF_THE_ROUTE]
         self._request = request
-        issuer, audience = found.get("iss"), found.get("aud")
+        trust, issuer, audience = verifier.trust, found.get("iss"), found.get("aud")
         self._caller = issuer if isinstance(issuer, str) else ""
-        self._known = verifier.trust.issuers.get(self._caller)
-        self._pair = verifier.trust.pairs.get((self._caller, audience if isinstance(audience, str) else ""))
+        self._known: IssuerTrust | ForeignIssuer | None = trust.issuers.get(self._caller)
+        self._foreign: ForeignIssuer | None = None
+        self._service: str | None = None
+        if self._known is None:
+            self._known = self._foreign = foreign_token.find(found, trust.foreign_issuers)
+        if self._foreign is not None:
+            try:
+                audience = foreign_token.audience(audience, self._foreign, verifier.audiences)
+                self._service = foreign_token.service(trust, self._foreign.issuer, found.get("sub"), found)
+            except TokenRejected:
+                pass  # said by the check
+        caller = self._service or self._caller
+        self._pair = trust.pairs.get((caller, audience if isinstance(audience, str) else ""))
 
     def admitted(self, scopes: frozenset[str]) -> Explanation:
         steps = tuple(self._step(name, Verdict.PASSED) for name in self._checks)
@@ -286,6 +265,8 @@ class _Case:
             return " or ".join(self._own)
         if known is None:
             return ""
+        if self._foreign is not None and (words := self._expected_of_foreign(check)):
+            return words
         if check == "algorithm":
             return " or ".join(sorted(known.algorithms))
         if check == "type":
@@ -300,8 +281,19 @@ class _Case:
             return f"may_act_for {' '.join(sorted(pair.may_act_for)) or 'nobody'}"
         return ""
 
+    def _expected_of_foreign(self, check: str) -> str:
+        """Where a foreign issuer, and whom it means, is looked up."""
+        if check == "issuer":
+            return "an issuer of [foreign_issuers]"
+        if check == "subject":
+            row = "a [[subject]] row of this issuer"
+            return row if self._service is None else f"{row}: it stands for {self._service}"
+        return ""
+
     def _advice(self, reason: Reason) -> str:
-        listed = self._whole.issuers
+        if self._foreign is not None and reason in FOREIGN_ADVICE:
+            return FOREIGN_ADVICE[reason]
+        listed = {**self._whole.issuers, **self._whole.foreign_issuers}
         if reason is Reason.UNKNOWN_ISSUER:
             twins = [known for known in listed if _loosely(known) == _loosely(self._caller)]
             if self._caller in listed or not twins:
@@ -319,12 +311,13 @@ class _Case:
             return "the caller must say for whom: service.auth(AUDIENCE, on_behalf_of=USER)"
         if reason is Reason.MISSING_SCOPE:
             return f"grant the scope in the [[allow]] row of {self._caller}, and let its tokens ask for it"
-        return _ADVICE[reason]
+        return ADVICE[reason]
 
     def _row(self) -> str:
         audience = self._found.get("aud")
+        caller = self._service or self._caller
         audience = audience if audience in self._own else self._own[0]
-        return f"add [[allow]] issuer = {_json(self._caller)}, audience = {_json(audience)} to the trust file"
+        return f"add [[allow]] issuer = {_json(caller)}, audience = {_json(audience)} to the trust file"
 
 
 def _loosely(issuer: str) -> str:

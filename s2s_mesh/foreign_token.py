@@ -47,7 +47,7 @@ def validate(
     """
     if claims.get("iss") != rules.issuer:
         raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not the issuer whose rules apply")
-    audience = _audience(claims.get("aud"), rules, audiences)
+    own = audience(claims.get("aud"), rules, audiences)
     not_before, expires_at = check_times(claims, rules, now)
     if any(name in claims for name in _OF_USERS):
         raise TokenRejected(Reason.BAD_USER, "act or sub_id: a foreign issuer vouches for no users here")
@@ -61,7 +61,7 @@ def validate(
     without_id = rules.allow_missing_jti and "jti" not in claims
     return Claims(
         subject=subject,
-        audience=audience,
+        audience=own,
         token_id="" if without_id else check_token_id(claims),
         not_before=not_before,
         expires_at=expires_at,
@@ -70,38 +70,46 @@ def validate(
     )
 
 
-def service(trust: TrustConfig, issuer: str, subject: str, claims: Mapping[str, Any]) -> ServiceId:
+def audience(aud: Any, rules: ForeignIssuer, own: Collection[str]) -> str:
+    """Which of our own identifiers `aud` means.
+
+    Args:
+        aud: the claim; foreign.
+        rules: of the issuer.
+        own: our identifiers.
+
+    Raises:
+        TokenRejected: `WRONG_AUDIENCE`, none of them, or somebody else as well where that is not allowed.
+    """
+    named = aud if isinstance(aud, list) else [aud]
+    most = _MAX_AUDIENCES if rules.multi_aud else 1
+    if 0 < len(named) <= most and all(isinstance(one, str) for one in named):
+        for one in named:
+            meant: str = rules.audiences.get(one, one)
+            if meant in own:
+                return meant
+    among = "among its audiences" if rules.multi_aud else "as its only audience"
+    raise TokenRejected(
+        Reason.WRONG_AUDIENCE, f"expected one of our own identifiers, or what this issuer calls us, {among}"
+    )
+
+
+def service(trust: TrustConfig, issuer: str, subject: Any, claims: Mapping[str, Any]) -> ServiceId:
     """The service for which a token vouches.
 
     Args:
         trust: whose [[subject]] rows say so.
         issuer: of the token, as the trust file has it.
-        subject: the token's.
+        subject: the token's; foreign.
         claims: as decoded, for the rows that ask for more.
 
     Raises:
         TokenRejected: `BAD_SUBJECT`, no row holds.
     """
-    rules = trust.subjects.get((issuer, subject), ())
+    rules = trust.subjects.get((issuer, subject), ()) if isinstance(subject, str) else ()
     # `trust_foreign.py` refuses files in which two rows could hold
     for rule in rules:
         if rule.holds(claims):
             return rule.service
     wanted = "with its claims" if rules else "with this sub"
     raise TokenRejected(Reason.BAD_SUBJECT, f"no [[subject]] row of this issuer {wanted}")
-
-
-def _audience(aud: Any, rules: ForeignIssuer, own: Collection[str]) -> str:
-    named = aud if isinstance(aud, list) else [aud]
-    if 0 < len(named) <= (_MAX_AUDIENCES if rules.multi_aud else 1) and all(
-        isinstance(one, str) for one in named
-    ):
-        for one in named:
-            audience: str = rules.audiences.get(one, one)
-            if audience in own:
-                return audience
-    among = "among its audiences" if rules.multi_aud else "as its only audience"
-    raise TokenRejected(
-        Reason.WRONG_AUDIENCE,
-        f"expected one of this service's own identifiers {among}, or what the issuer calls it",
-    )

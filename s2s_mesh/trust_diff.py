@@ -9,11 +9,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .trust import IssuerTrust, RouteRule, TrustConfig, TrustedPair
+from .trust import ForeignIssuer, IssuerTrust, RouteRule, SubjectRule, TrustConfig, TrustedPair
 from .trust_issuers import Accepted
 from .trust_legacy import LegacyRule
 
 Row = TypeVar("Row")
+_FLAGS = {
+    "eddsa": "EdDSA as a name of Ed25519",
+    "multi_aud": "tokens that are for others as well",
+    "allow_missing_typ": "tokens without typ, as JWT",
+    "allow_missing_jti": "tokens without jti",
+    "keys_without_alg": "keys that do not say for which algorithm they are",
+    "ignore_scope": "tokens whatever they say in scope",
+}
 
 
 class Effect(str, Enum):
@@ -44,6 +52,7 @@ def changes(old: TrustConfig, new: TrustConfig) -> tuple[Change, ...]:
         *_pairs(old, new),
         *_accepted("tokens", old.issuers, new.issuers),
         *_routes(old, new),
+        *_foreign_issuers(old, new),
         *_user_issuers(old, new),
         *_transactions(old, new),
         *_legacy(old, new),
@@ -99,7 +108,7 @@ def _sets(who: str, what: str, before: Collection[str], after: Collection[str]) 
 def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted]) -> Iterator[Change]:
     """What is accepted from issuers that both files know; others gain and lose it with their rows."""
     for issuer, before, after in _by_key(old, new):
-        if before is None and isinstance(after, IssuerTrust):
+        if before is None and isinstance(after, (IssuerTrust, ForeignIssuer)):
             yield from _unusual_keys(after)
         if before is None or after is None:
             continue
@@ -119,13 +128,16 @@ def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted
         if (was := getattr(before, "allow_plain_http", False)) != getattr(after, "allow_plain_http", False):
             made, words = (_loses, "no longer") if was else (_gains, "from now on")
             yield made(issuer, f"its keys may {words} be fetched without TLS")
+        for member, words in _FLAGS.items():
+            if (was := getattr(before, member, False)) != getattr(after, member, False):
+                yield (_loses if was else _gains)(issuer, f"{words} ({member})")
 
 
-def _unusual_keys(new: IssuerTrust) -> Iterator[Change]:
+def _unusual_keys(new: IssuerTrust | ForeignIssuer) -> Iterator[Change]:
     """Where a new caller's keys come from, if that is not its own id: whoever is there speaks in its name."""
     if not _place(new).startswith(f"{new.issuer}/"):
         yield _differs(new.issuer, f"its keys are taken from {_place(new)}")
-    if new.allow_plain_http:
+    if isinstance(new, IssuerTrust) and new.allow_plain_http:
         yield _gains(new.issuer, "its keys may be fetched without TLS")
 
 
@@ -184,13 +196,50 @@ def _need(rule: RouteRule) -> str:
     return ", ".join([_listed(rule.scopes) if rule.scopes else "any scope", *more])
 
 
+def _foreign_issuers(old: TrustConfig, new: TrustConfig) -> Iterator[Change]:
+    """Who vouches for whom, and on what terms."""
+    before, after = ({_words(rule): rule for rule in _rules(trust)} for trust in (old, new))
+    for words, was, now in _by_key(before, after):
+        if now is not None and (was is None or was.service != now.service):
+            yield _gains(now.service, f"may call with tokens of {words}")
+        if was is not None and (now is None or was.service != now.service):
+            yield _loses(was.service, f"may no longer call with tokens of {words}")
+    for caller in sorted({issuer for issuer, _ in old.pairs} & {issuer for issuer, _ in new.pairs}):
+        if (caller in old.issuers) != (caller in new.issuers):
+            made, words = (_gains, "from now on") if caller in new.issuers else (_loses, "no longer")
+            yield made(caller, f"may {words} call with tokens of its own")
+    for issuer, was_known, known in _by_key(old.foreign_issuers, new.foreign_issuers):
+        if was_known is None or known is None:
+            continue
+        names = [set(row.audiences.items()) for row in (was_known, known)]
+        for name, service in sorted(names[1] - names[0]):
+            yield _gains(issuer, f"aud {name} means {service}")
+        for name, service in sorted(names[0] - names[1]):
+            yield _loses(issuer, f"aud {name} no longer means {service}")
+        if was_known.profile != known.profile:
+            yield _differs(issuer, f"profile {known.profile}, before {was_known.profile}")
+    yield from _accepted("tokens", old.foreign_issuers, new.foreign_issuers)
+
+
+def _rules(trust: TrustConfig) -> Iterator[SubjectRule]:
+    for rules in trust.subjects.values():
+        yield from rules
+
+
+def _words(rule: SubjectRule) -> str:
+    """What tells the rule from all others, but for the service."""
+    claims = [f"{'.'.join(path)} {_value(value)}" for path, value in rule.claims]
+    return f"{rule.issuer} for {', '.join([rule.subject, *claims])}"
+
+
+def _value(value: str | bool) -> str:
+    return value if isinstance(value, str) else str(value).lower()
+
+
 def _user_issuers(old: TrustConfig, new: TrustConfig) -> Iterator[Change]:
     for issuer, before, after in _by_key(old.user_issuers, new.user_issuers):
         audiences = [frozenset() if row is None else row.audiences for row in (before, after)]
         yield from _sets(issuer, "its users' tokens at", *audiences)
-        if before is not None and after is not None and before.multi_aud != after.multi_aud:
-            made = _gains if after.multi_aud else _loses
-            yield made(issuer, "tokens that are for others as well (multi_aud)")
     yield from _accepted("users' tokens", old.user_issuers, new.user_issuers)
 
 

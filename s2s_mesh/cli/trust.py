@@ -52,8 +52,9 @@ def check(
 
     Reads it as a service would, and prints all mistakes at once, each with key path, what was found and what
     is expected; exit code 1. Warnings tell of rows that can have no effect, and of [[legacy]] rows that have
-    ended or end late; the file is good nevertheless. A file that is not there or cannot be read is exit
-    code 2.
+    ended or end late; the file is good nevertheless. So it is with what it relaxes: each member that lets
+    more of an issuer's tokens pass than the default does has a line. A file that is not there or cannot be
+    read is exit code 2.
 
     With --app, imports a Starlette or FastAPI app and compares: a rule that no route answers, and a route
     that no rule covers, are exit code 1. Whatever importing the app needs has to be there.
@@ -65,6 +66,7 @@ def check(
     """
     from ..trust_file import TrustFile
     from ..trust_legacy import end_warnings
+    from ..trust_relaxations import relaxations
     from ..trust_report import TrustFileError
 
     try:
@@ -74,19 +76,31 @@ def check(
             raise
         problems = error.problems if isinstance(error, TrustFileError) else (str(error),)
         if as_json:
-            print_json({"file": str(file), "good": False, "problems": list(problems), "warnings": []})
+            print_json(
+                {
+                    "file": str(file),
+                    "good": False,
+                    "problems": list(problems),
+                    "warnings": [],
+                    "relaxations": [],
+                }
+            )
         else:
             typer.echo(f"{error}\n{file} is refused", err=True)
         raise typer.Exit(1) from None
     pairs, routes = len(config.pairs), len(config.routes)
     warnings = [*config.warnings, *(f"{file}: {line}" for line in end_warnings(config.legacy, now()))]
+    relaxed = relaxations(config)
     fit = None if app is None else app_routes.compare(app, config, audience, root_path)
     if as_json:
         answer = {"file": str(file), "good": True, "pairs": pairs, "routes": routes}
-        print_json({**answer, "problems": [], "warnings": warnings, **({} if fit is None else fit.facts())})
+        more = {"warnings": warnings, "relaxations": list(relaxed), **({} if fit is None else fit.facts())}
+        print_json({**answer, "problems": [], **more})
     else:
         for warning in warnings:
             typer.echo(f"warning: {warning}")
+        for line in relaxed:
+            typer.echo(f"relaxed: {file}: {line}")
         typer.echo(f"{file} is good: {_count(pairs, 'pair')}, {_count(routes, 'route rule')}")
         if fit is not None:
             fit.show()

@@ -1,0 +1,57 @@
+"""What a trust file lets pass that would be refused if it did not say so: for the person who reviews it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .trust import ForeignIssuer, IssuerTrust, TrustConfig, UserIssuer
+from .trust_issuers import Accepted
+from .trust_report import member_path, shown
+
+_LEEWAY = 30.0
+_LIFE: dict[type[Accepted], float] = {IssuerTrust: 900.0, ForeignIssuer: 900.0, UserIssuer: 3600.0}
+_TYPES: dict[type[Accepted], frozenset[str]] = {
+    IssuerTrust: frozenset({"at+jwt"}),
+    ForeignIssuer: frozenset({"at+jwt"}),
+    UserIssuer: frozenset({"at+jwt", "jwt"}),
+}
+_FLAGS = {
+    "eddsa": "EdDSA is accepted as a name of Ed25519",
+    "allow_plain_http": "its keys may be fetched without TLS",
+    "multi_aud": "its tokens may be for others as well",
+    "allow_missing_typ": "a token without typ counts as JWT",
+    "allow_missing_jti": "its tokens need no jti",
+    "keys_without_alg": "its keys need not say for which algorithm they are",
+    "ignore_scope": "scope in its tokens takes nothing away from what is granted",
+}
+
+
+def relaxations(trust: TrustConfig) -> tuple[str, ...]:
+    """One line for each, by issuer: key path, and what it lets pass."""
+    tables = {
+        "issuers": trust.issuers,
+        "foreign_issuers": trust.foreign_issuers,
+        "user_issuers": trust.user_issuers,
+    }
+    return tuple(
+        f"{member_path(table, name)}.{member}: {what}"
+        for table, entries in tables.items()
+        for name, entry in entries.items()
+        for member, what in _of(entry)
+    )
+
+
+def _of(entry: Accepted) -> Iterator[tuple[str, str]]:
+    kind = type(entry)
+    if more := sorted(entry.types - _TYPES[kind]):
+        yield "typ", f"tokens of type {', '.join(more)} are accepted"
+    if entry.max_token_life > _LIFE[kind]:
+        yield "max_token_life", f"its tokens may live for {entry.max_token_life:g} s"
+    if entry.leeway > _LEEWAY:
+        yield "leeway", f"clocks may differ by {entry.leeway:g} s"
+    if isinstance(entry, ForeignIssuer):
+        for name, service in entry.audiences.items():
+            yield "audiences", f"{shown(name)} in aud means {service}"
+    for member, what in _FLAGS.items():
+        if getattr(entry, member, False):
+            yield member, what
