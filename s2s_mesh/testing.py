@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +19,8 @@ from . import claims as claims_
 from . import jws
 from .claims import check_scopes
 from .errors import ConfigError, Reason
-from .fake_keys import algorithm_of, fake_key
+from .fake_callers import Caller, bearer
+from .fake_keys import algorithm_of, fake_key, signed
 from .identity import EndUser, ServiceId
 from .jwks import JWKSet
 from .jwks_fetch import Fetched
@@ -28,7 +29,6 @@ from .refusal_log import RefusalLog, Refused, request_id, status_of
 from .service import Service
 from .signer import TokenKind
 from .store.conformance import KeyStoreConformance
-from .strict_json import encode
 from .trust import TrustConfig
 from .trust_issuers import Accepted
 from .users import check as check_user
@@ -40,38 +40,13 @@ if TYPE_CHECKING:
 __all__ = ["Caller", "KeyStoreConformance", "Mesh", "MovableClock", "Refused", "bearer"]
 
 log: logging.Logger = logging.getLogger("s2s_mesh.testing")
-_Request = TypeVar("_Request", bound=Any)
 _LIFE = claims_.DEFAULT_LIFE
 _TYPE = TokenKind.SERVICE.typ
+_TYPES = frozenset({_TYPE})
 _LONG_AGO = 7200  # seconds; no leeway reaches that far
 _NOBODY = "https://nobody.invalid"
 # what of a service is another while it accepts fake issuers
 _EXCHANGED = ("settings", "clock", "_store", "_fetch", "_runtime")
-
-
-class Caller:
-    """A fake issuer that calls: `auth=` of httpx, httpx2 and requests, sync and async.
-
-    It looks at no address: what it signs is good for nothing but services that accept this `Mesh`.
-    """
-
-    def __init__(self, mesh: Mesh, issuer: str, **wanted: Any) -> None:
-        self._mesh, self._issuer, self._wanted = mesh, issuer, wanted
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Header fields with a new token, for clients that know no auth objects."""
-        return self._mesh.headers(self._issuer, **self._wanted)
-
-    def __call__(self, request: _Request) -> _Request:
-        """Put a new token on a request."""
-        request.headers.update(self.headers)
-        return request
-
-
-def bearer(token: str) -> dict[str, str]:
-    """The header field of a token."""
-    return {"Authorization": f"Bearer {token}"}
 
 
 class Mesh:
@@ -223,7 +198,7 @@ class Mesh:
             user=None if user is None else check_user(user, now),
         )
         trust = self._trust_of(to)
-        return _signed(name, None if trust is None else trust.issuers.get(name), _TYPE, {**members, **claims})
+        return signed(name, None if trust is None else trust.issuers.get(name), _TYPE, {**members, **claims})
 
     def user_token(self, provider: str, subject: str, *, audience: str | None = None, **claims: Any) -> str:
         """A user's own token, as an identity provider makes it: for `verify_user` and `EndUser`.
@@ -238,7 +213,26 @@ class Mesh:
         members = {"iss": provider, "sub": subject, "aud": to, "iat": now, "exp": now + _LIFE}
         trust = self._trust_of(to)
         known = None if trust is None else trust.user_issuers.get(provider)
-        return _signed(provider, known, "JWT", {**members, **claims})
+        return signed(provider, known, "JWT", {**members, **claims})
+
+    def foreign_token(
+        self, issuer: str, subject: str, *, audience: str | None = None, typ: str | None = None, **claims: Any
+    ) -> str:
+        """A token of a foreign issuer, which vouches for a service of the trust file.
+
+        Args:
+            issuer: as `[foreign_issuers]` has it.
+            subject: as a `[[subject]]` row has it.
+            audience: the service that it is made out to; may be left out while there is only one here.
+            typ: its type; None for one that the trust file accepts.
+            claims: laid over the others, whatever they say.
+        """
+        to, now = self._audience(audience), int(self.clock())
+        members = {"iss": issuer, "sub": subject, "aud": to, "iat": now, "exp": now + _LIFE}
+        trust = self._trust_of(to)
+        known = None if trust is None else trust.foreign_issuers.get(issuer)
+        kind = typ or min(_TYPES if known is None else known.types)
+        return signed(issuer, known, kind, {**members, "jti": claims_.new_token_id(), **claims})
 
     def headers(self, issuer: str, **wanted: Any) -> dict[str, str]:
         """Header fields with a new token, and the user's own; the arguments are those of `token`."""
@@ -315,13 +309,6 @@ class Mesh:
         if named is None:
             return f"{status}, an answer of the application"
         return f"{status} with request id {named}, which is not in the log: is s2s_mesh.access disabled?"
-
-
-def _signed(issuer: str, trust: Accepted | None, kind: str, claims: Mapping[str, Any]) -> str:
-    alg = algorithm_of(trust)
-    key = fake_key(issuer, alg)
-    header = encode({"alg": alg, "kid": key.kid, "typ": kind})
-    return key.sign_compact(jws.b64url_encode(header), claims)
 
 
 def _exchange(service: Service, parts: Mapping[str, Any]) -> dict[str, Any]:

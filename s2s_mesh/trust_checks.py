@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from .routes import PathTemplate
 from .trust_foreign import check_foreign
-from .trust_format import AllowRow, IssuerTable, RouteRow, SourceTable, TrustForm
+from .trust_format import AllowRow, DefaultsTable, IssuerTable, RouteRow, SourceTable, TrustForm
 from .trust_legacy import check_legacy
 from .trust_report import Report, did_you_mean, found, member_path, shown
 from .trust_values import is_loopback, is_plain_http, short_type
@@ -43,12 +43,14 @@ def _check_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
         path = member_path("issuers", issuer)
         if issuer not in callers:
             report.warning(path, f"no [[allow]] row names this issuer{did_you_mean(issuer, callers)}")
-        _check_one_place(table, path, report)
+        _check_one_place(table, form.defaults, path, report)
         _check_plain_http(table.jwks_uri, f"{path}.jwks_uri", report, allowed=table.allow_plain_http)
         _warn_without_effect(table, path, report)
 
 
-def _check_one_place(table: SourceTable, path: str, report: Report) -> None:
+def _check_one_place(
+    table: SourceTable, defaults: DefaultsTable | UnsetType, path: str, report: Report
+) -> None:
     places = [name for name in ("jwks_uri", "jwks_file") if getattr(table, name) is not UNSET]
     places += ["discovery"] if table.discovery else []
     if len(places) > 1:
@@ -57,9 +59,17 @@ def _check_one_place(table: SourceTable, path: str, report: Report) -> None:
         )
     if table.jwks_origins is not UNSET and not table.discovery:
         report.warning(f"{path}.jwks_origins", "without effect: discovery is not set")
+    if table.eddsa and "Ed25519" not in _algorithms(table, defaults):
+        report.warning(f"{path}.eddsa", "without effect: Ed25519 is not among the accepted algorithms")
     plain = table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri)
     if table.ca_file is not UNSET and (plain or table.jwks_file is not UNSET):
         report.warning(f"{path}.ca_file", "without effect: the keys are not fetched over TLS")
+
+
+def _algorithms(table: SourceTable, defaults: DefaultsTable | UnsetType) -> Collection[str]:
+    """What is written for an issuer; without any, Ed25519 is not among them."""
+    general = () if defaults is UNSET or defaults.algorithms is UNSET else defaults.algorithms
+    return general if table.algorithms is UNSET else table.algorithms
 
 
 def _warn_without_effect(table: IssuerTable, path: str, report: Report) -> None:
@@ -86,7 +96,7 @@ def _check_user_issuers(form: TrustForm, callers: set[str], report: Report) -> N
             report.problem(
                 path, "found an issuer that is also a service; expected either: a caller is never a user"
             )
-        _check_one_place(table, path, report)
+        _check_one_place(table, form.defaults, path, report)
         if table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri) and not is_loopback(table.jwks_uri):
             report.problem(f"{path}.jwks_uri", f"{found(table.jwks_uri)}; expected https")
 
@@ -227,7 +237,7 @@ def _check_foreign(form: TrustForm, report: Report) -> None:
     minters = {row.issuer for _, row in _good(form.txn)}
     services = callers | minters | form.issuers.keys() | {row.audience for _, row in _good(form.allow)}
     for issuer, table in form.foreign_issuers.items():
-        _check_one_place(table, member_path("foreign_issuers", issuer), report)
+        _check_one_place(table, form.defaults, member_path("foreign_issuers", issuer), report)
     rows = list(_good(form.subject))
     check_foreign(
         form.foreign_issuers,
@@ -238,6 +248,11 @@ def _check_foreign(form: TrustForm, report: Report) -> None:
         report=report,
     )
     vouched = {row.service for _, row in rows} - form.issuers.keys()
+    for index, pair in _good(form.allow):
+        if pair.may_act_for and pair.issuer in vouched:
+            report.warning(
+                f"allow[{index}].may_act_for", "without effect: tokens of a foreign issuer carry no user"
+            )
     for index, txn in _good(form.txn):
         if txn.issuer in vouched:
             report.problem(

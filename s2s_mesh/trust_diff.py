@@ -135,7 +135,7 @@ def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted
 
 def _unusual_keys(new: IssuerTrust | ForeignIssuer) -> Iterator[Change]:
     """Where a new caller's keys come from, if that is not its own id: whoever is there speaks in its name."""
-    if not _place(new).startswith(f"{new.issuer}/"):
+    if not _place(new).startswith(f"{new.issuer.rstrip('/')}/"):
         yield _differs(new.issuer, f"its keys are taken from {_place(new)}")
     if isinstance(new, IssuerTrust) and new.allow_plain_http:
         yield _gains(new.issuer, "its keys may be fetched without TLS")

@@ -138,15 +138,23 @@ def _check_subjects(
     for index, row in rows:
         path = f"subject[{index}]"
         if row.issuer not in tables:
-            report.problem(
-                f"{path}.issuer",
-                f"{found(row.issuer)}; expected an issuer that [foreign_issuers] has"
-                f"{did_you_mean(row.issuer, tables)}",
-            )
+            if member_path("foreign_issuers", row.issuer) not in report.left_out:
+                hint = did_you_mean(row.issuer, tables)
+                report.problem(
+                    f"{path}.issuer",
+                    f"{found(row.issuer)}; expected an issuer that [foreign_issuers] has{hint}",
+                )
+        else:
+            for name in tables[row.issuer].subject_claims:
+                if name not in row.claims:
+                    report.problem(
+                        f"{path}.claims",
+                        f"found no {shown(name)}; expected it, because the issuer's subject_claims lists it",
+                    )
         if row.service not in callers:
             report.warning(
                 f"{path}.service",
-                f"no [[allow]] row has the issuer {shown(row.service)}{did_you_mean(row.service, callers)}",
+                f"no [[allow]] row has issuer {shown(row.service)}{did_you_mean(row.service, callers)}",
             )
         same = earlier.setdefault((row.issuer, row.subject), [])
         for number, other in same:

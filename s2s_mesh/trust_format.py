@@ -18,6 +18,7 @@ from .trust_members import (
     URL,
     Algorithms,
     CAFile,
+    ClaimName,
     ClaimValues,
     ForeignIssuerId,
     ForeignTokenLife,
@@ -103,6 +104,10 @@ class ForeignIssuerTable(SourceTable, frozen=True, kw_only=True):
         bool,
         Meta(description="A key without `alg` is for the one accepted algorithm that goes with its type."),
     ] = False
+    subject_claims: Annotated[
+        list[ClaimName],
+        Meta(description="Claims that every [[subject]] row must fix: a hub's name of the provider."),
+    ] = []
     ignore_scope: Annotated[
         bool,
         Meta(description="What `scope` says is none of our scopes: the caller has all that it is granted."),

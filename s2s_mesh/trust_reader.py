@@ -223,7 +223,11 @@ class _Reader:
             got = self.read(kind.value_type, table, where)
             if got is not UNSET:
                 tables[name] = got
-        return tables
+            else:
+                self._report.left_out.add(where)
+        # of a table that is a single value, a part would be another value
+        single = isinstance(_Meta(kind.value_type).kind, (mi.StrType, mi.UnionType))
+        return UNSET if single and len(tables) < len(value) else tables
 
     def _array(self, kind: mi.ListType, value: object, path: str) -> Any:
         item = _Meta(kind.item_type)

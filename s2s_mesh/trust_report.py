@@ -40,6 +40,7 @@ class Report:
         self.source = source
         self.row_lines: dict[str, int] = {}
         self.warnings: list[str] = []
+        self.left_out: set[str] = set()  # paths of tables that are unfit, about which nothing more is said
         self._problems: list[str] = []
         self._count = 0
 

@@ -139,6 +139,7 @@ FLOORS: list[list[str]] = [
         "refusal_log",
         "movable_clock",
         "fake_keys",
+        "fake_callers",
         "testing",
         "pytest_plugin",
         "integrations.*",

@@ -81,3 +81,14 @@ def test_a_store_that_only_this_process_sees_is_no_place_for_rules(terminal: Ter
     refused = terminal.call("deny", "list")
     assert refused.exit_code == 2
     assert "set S2S_MESH_KEY_STORE" in refused.stderr
+
+
+def test_a_foreign_issuer_is_denied_as_the_trust_file_writes_it(terminal: Terminal) -> None:
+    """And nothing else that is no service id, because it could be a typing error."""
+    terminal.seal()
+    hub = "robot@example.com"
+    terminal.trust(f'[foreign_issuers."{hub}"]\njwks_file = "robot.jwks.json"\n')
+    added = terminal.call("deny", "add", "--issuer", hub, *WHY, "--yes")
+    assert added.exit_code == 0, added.output
+    assert rules(terminal)[0]["issuer"] == hub
+    assert terminal.call("deny", "add", "--issuer", f"{hub}.", *WHY, "--yes").exit_code == 2

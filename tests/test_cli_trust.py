@@ -61,7 +61,22 @@ def test_warnings(terminal: Terminal) -> None:
         "routes": 1,
         "problems": [],
         "warnings": [warning.removeprefix("warning: ")],
+        "relaxations": [],
     }
+
+
+def test_what_is_relaxed_is_listed(terminal: Terminal) -> None:
+    """Each member that lets more of an issuer's tokens pass has a line, and the file is good."""
+    path = terminal.trust(
+        '[issuers."https://a.example.com"]\ntyp = ["JWT"]\n'
+        '[[allow]]\nissuer = "https://a.example.com"\naudience = "https://b.example.com"\n'
+    )
+    result = terminal.call("trust", "check", str(path))
+    assert result.exit_code == 0
+    line = f'{path}: issuers."https://a.example.com".typ: tokens of type jwt are accepted'
+    assert f"relaxed: {line}" in result.stdout.splitlines()
+    answer = json.loads(terminal.call("trust", "check", str(path), "--json").stdout)
+    assert answer["relaxations"] == [line.removeprefix(f"{path}: ")]
 
 
 def test_refused(terminal: Terminal) -> None:

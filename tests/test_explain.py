@@ -363,3 +363,88 @@ def test_where_a_route_wants_proof(path: bytes, cnf: Any, reason: Reason | None)
     answer = hand.token(token, facts("GET", path))
     assert answer.reason is reason
     assert failed(answer) == (None if reason is None else "proof")
+
+
+ACCOUNTS = "https://accounts.example.com/"
+SETTLEMENT = "https://settlement.example.com"
+FOREIGN = f"""
+version = 1
+[foreign_issuers."{ACCOUNTS}"]
+[[subject]]
+issuer = "{ACCOUNTS}"
+subject = "settlement"
+service = "{SETTLEMENT}"
+[[allow]]
+issuer = "{SETTLEMENT}"
+audience = "{WALLETS}"
+scopes = ["cards:read"]
+"""
+
+
+def of_a_foreign_issuer(head: dict[str, Any] | None = None, **changes: Any) -> Explanation:
+    """What becomes of a token that an authorization server has signed for settlement."""
+    whole = TrustConfig.parse(FOREIGN)
+    resolver = KeyResolver(JWKSCacheLimits())
+    resolver.succeeded(ACCOUNTS, JWKSet([key().public]), NOW)
+    verifier = Verifier(audiences=[WALLETS], trust=whole.for_audiences([WALLETS]), resolver=resolver)
+    payload = claims(**{"iss": ACCOUNTS, "sub": "settlement", "client_id": ABSENT, **changes})
+    flow = explain_token(
+        Inbound(verifier, realm=WALLETS),
+        verifier,
+        whole,
+        sign(header(key(), **(head or {})), payload, key()),
+        NOW,
+    )
+    try:
+        while True:
+            next(flow)
+    except StopIteration as done:
+        answer: Explanation = done.value
+        return answer
+
+
+def test_a_foreign_issuer_and_the_row_are_named() -> None:
+    """Who vouches, and for whom."""
+    answer = of_a_foreign_issuer()
+    assert answer.admitted
+    expected = {step.check: step.expected for step in answer.steps}
+    assert expected["issuer"] == "an issuer of [foreign_issuers]"
+    assert expected["subject"] == f"a [[subject]] row of this issuer: it stands for {SETTLEMENT}"
+    assert expected["grant"] == "scopes cards:read"
+    assert expected["key"] == f"published at {ACCOUNTS}.well-known/jwks.json"
+
+
+@pytest.mark.parametrize(
+    ("head", "changes", "check", "advice"),
+    [
+        ({}, {"sub": "other"}, "subject", "add a [[subject]] row"),
+        ({}, {"aud": "wallets"}, "audience", "what it calls this service (audiences)"),
+        ({}, {"exp": NOW + 3600}, "times", "set max_token_life in its table"),
+        ({}, {"jti": ABSENT}, "token id", "set allow_missing_jti in its table"),
+        ({}, {"scope": 1}, "scope", "set ignore_scope in its table"),
+        ({"typ": "JWT"}, {}, "type", "list its typ in this issuer's table"),
+        ({"typ": ABSENT}, {}, "type", "list its typ in this issuer's table"),
+        ({"alg": "EdDSA"}, {}, "algorithm", "eddsa = true"),
+        ({}, {"iss": ACCOUNTS[:-1]}, "issuer", f"the trust file lists {ACCOUNTS}; ids are compared"),
+    ],
+)
+def test_what_to_change_for_a_foreign_issuer(
+    head: dict[str, Any], changes: dict[str, Any], check: str, advice: str
+) -> None:
+    """The issuer is none of ours: as a rule its table is what can be changed."""
+    answer = of_a_foreign_issuer(head, **changes)
+    (failed,) = (step.check for step in answer.steps if step.verdict is Verdict.FAILED)
+    assert failed == check
+    assert advice in answer.advice
+
+
+def test_what_a_service_may_do_for_whom_a_foreign_issuer_vouches() -> None:
+    """Without a token, by the service's id."""
+    whole = TrustConfig.parse(FOREIGN)
+    verifier = Verifier(
+        audiences=[WALLETS], trust=whole.for_audiences([WALLETS]), resolver=KeyResolver(JWKSCacheLimits())
+    )
+    inbound = Inbound(verifier, realm=WALLETS)
+    answer = explain_pair(inbound, verifier, whole, issuer=SETTLEMENT, audience=WALLETS)
+    assert answer.admitted
+    assert answer.scopes == {"cards:read"}

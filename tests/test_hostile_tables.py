@@ -11,6 +11,7 @@ from . import (  # noqa: F401 - importing a table counts its rows
     test_claims,
     test_denied,
     test_evidence,
+    test_foreign_token,
     test_forward_auth,
     test_hostile_jwks,
     test_inbound,

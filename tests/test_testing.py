@@ -467,3 +467,23 @@ def test_the_plugin_is_cheap() -> None:
     """It loads none of the libraries behind the package: every pytest run of a user loads it."""
     loaded = loaded_after("import pytest, sys; before = set(sys.modules); import s2s_mesh.pytest_plugin")
     assert loaded.isdisjoint({"httpx", "starlette", "redis", "jwt", "jwcrypto", "cryptography", "msgspec"})
+
+
+def test_a_foreign_issuer_vouches_for_a_service(mesh: Mesh) -> None:
+    """Its fake keys sign as the trust file has it; `typ` and claims may be others."""
+    hub, caller = "https://hub.example.com/", "https://batch.example.com"
+    trust = TrustConfig.parse(
+        f'version = 1\n[foreign_issuers."{hub}"]\ntyp = ["JWT"]\nalgorithms = ["RS256"]\n'
+        f'[[subject]]\nissuer = "{hub}"\nsubject = "batch"\nservice = "{caller}"\n'
+        f'[[allow]]\nissuer = "{caller}"\naudience = "{WALLETS}"\n'
+    )
+    service = mesh.service(WALLETS, trust=trust)
+    principal = service.verify(mesh.foreign_token(hub, "batch"))
+    assert (principal.issuer, principal.vouched_by, principal.subject) == (caller, hub, "batch")
+    for wrong in (
+        mesh.foreign_token(hub, "other"),
+        mesh.foreign_token(hub, "batch", typ="at+jwt"),
+        mesh.foreign_token("https://nobody.example.com/", "batch"),
+    ):
+        with pytest.raises(TokenRejected):
+            service.verify(wrong)

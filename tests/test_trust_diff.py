@@ -249,3 +249,76 @@ def test_gains_stand_first() -> None:
     ]
     same = Change(effect=Effect.GAINS, who=EDGE, what="x")
     assert same == Change(effect=Effect.GAINS, who=EDGE, what="x")
+
+
+HUB = "https://hub.example.com/"
+FOREIGN = f'[foreign_issuers."{HUB}"]\n'
+MEANT = f'[[subject]]\nissuer = "{HUB}"\nsubject = "s"\nservice = "{EDGE}"\n'
+VOUCHED = FOREIGN + MEANT + PAIR
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            PAIR,
+            VOUCHED,
+            [
+                ("gains", EDGE, f"may call with tokens of {HUB} for s"),
+                ("loses", EDGE, "may no longer call with tokens of its own"),
+            ],
+        ),
+        (
+            VOUCHED,
+            VOUCHED + ISSUER,
+            [("gains", EDGE, "may from now on call with tokens of its own")],
+        ),
+        (
+            VOUCHED,
+            VOUCHED.replace(MEANT, MEANT.replace(EDGE, LEDGER)) + ISSUER,
+            [
+                ("gains", LEDGER, f"may call with tokens of {HUB} for s"),
+                ("gains", EDGE, "may from now on call with tokens of its own"),
+                ("loses", EDGE, f"may no longer call with tokens of {HUB} for s"),
+            ],
+        ),
+        (
+            VOUCHED,
+            VOUCHED.replace(MEANT, MEANT + 'claims = { idp = "a", x = { y = true } }\n'),
+            [
+                ("gains", EDGE, f"may call with tokens of {HUB} for s, idp a, x.y true"),
+                ("loses", EDGE, f"may no longer call with tokens of {HUB} for s"),
+            ],
+        ),
+        (
+            VOUCHED,
+            VOUCHED.replace(FOREIGN, FOREIGN + "allow_missing_jti = true\neddsa = true\nmulti_aud = true\n"),
+            [
+                ("gains", HUB, "EdDSA as a name of Ed25519 (eddsa)"),
+                ("gains", HUB, "tokens that are for others as well (multi_aud)"),
+                ("gains", HUB, "tokens without jti (allow_missing_jti)"),
+            ],
+        ),
+        (
+            VOUCHED.replace(FOREIGN, FOREIGN + f'audiences = {{ a = "{WALLETS}", b = "{WALLETS}" }}\n'),
+            VOUCHED.replace(FOREIGN, FOREIGN + f'audiences = {{ a = "{WALLETS}", c = "{LEDGER}" }}\n'),
+            [("gains", HUB, f"aud c means {LEDGER}"), ("loses", HUB, f"aud b no longer means {WALLETS}")],
+        ),
+        (
+            VOUCHED,
+            VOUCHED.replace(FOREIGN, FOREIGN + 'typ = ["at+jwt", "JWT"]\n'),
+            [("gains", HUB, "its tokens may be of type jwt")],
+        ),
+        (
+            PAIR + ISSUER,
+            VOUCHED.replace(FOREIGN, FOREIGN + 'jwks_uri = "https://keys.example.com/"\n') + ISSUER,
+            [
+                ("gains", EDGE, f"may call with tokens of {HUB} for s"),
+                ("changes", HUB, "its keys are taken from https://keys.example.com/"),
+            ],
+        ),
+    ],
+)
+def test_foreign_issuers(old: str, new: str, expected: list[tuple[str, str, str]]) -> None:
+    """Who vouches for whom, and on what terms."""
+    assert told(old, new) == expected

@@ -27,7 +27,9 @@ app: typer.Typer = typer.Typer(
 @app.command("add")
 def add(
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the log and the list.")],
-    issuer: Annotated[str | None, typer.Option("--issuer", metavar="URL", help="A calling service.")] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="URL", help="A calling service, or a foreign issuer.")
+    ] = None,
     kid: Annotated[str | None, typer.Option("--kid", metavar="KID", help="A key of a caller.")] = None,
     jti: Annotated[str | None, typer.Option("--jti", metavar="JTI", help="One token.")] = None,
     user_sub: Annotated[
@@ -49,7 +51,6 @@ def add(
       s2s-mesh deny add --issuer https://edge.example.com --for 1h --why "edge was broken into"
     """
     from ..deny_list import DenyRule
-    from ..identity import ServiceId
 
     at = now()
     rule = DenyRule(
@@ -57,7 +58,7 @@ def add(
         why=why,
         added_at=at,
         until=None if lasting is None else at + _seconds(lasting),
-        issuer=None if issuer is None else ServiceId.parse(issuer, allow_loopback_http=True),
+        issuer=None if issuer is None else _issuer(issuer),
         kid=kid,
         jti=jti,
         user_sub=user_sub,
@@ -117,6 +118,24 @@ def _keeper() -> DenyListKeeper:
             "share: set S2S_MESH_KEY_STORE to redis:// or file:///DIRECTORY"
         )
     return keeper
+
+
+def _issuer(text: str) -> str:
+    """A service id, or a foreign issuer as the trust file has it: any other could be a typing error.
+
+    Raises:
+        ConfigError: neither.
+    """
+    from ..identity import ServiceId
+    from ..trust import TrustConfig
+
+    try:
+        return ServiceId.parse(text, allow_loopback_http=True)
+    except ConfigError:
+        trust = load_settings().trust
+        if text in (trust if isinstance(trust, TrustConfig) else trust.current).foreign_issuers:
+            return text
+        raise
 
 
 def _seconds(duration: str) -> float:
