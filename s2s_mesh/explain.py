@@ -263,8 +263,10 @@ class _Case:
         known, pair = self._known, self._pair
         if check == "audience":
             return " or ".join(self._own)
+        if check == "grant" and pair is not None:
+            return f"scopes {' '.join(sorted(pair.scopes)) or 'none'}"
         if known is None:
-            return ""
+            return self._vouched_by() if check == "issuer" else ""
         if self._foreign is not None and (words := self._expected_of_foreign(check)):
             return words
         if check == "algorithm":
@@ -275,11 +277,15 @@ class _Case:
             return f"now {self._now:.0f}, leeway {known.leeway:g} s, life {known.max_token_life:g} s at most"
         if check == "key":
             return f"published at {known.keys_url or known.jwks_file}"
-        if check == "grant" and pair is not None:
-            return f"scopes {' '.join(sorted(pair.scopes)) or 'none'}"
         if check == "user's grant" and pair is not None:
             return f"may_act_for {' '.join(sorted(pair.may_act_for)) or 'nobody'}"
         return ""
+
+    def _vouched_by(self) -> str:
+        """Who makes the tokens of a service that makes none itself."""
+        rules = [rule for rules in self._whole.subjects.values() for rule in rules]
+        vouching = [rule for rule in rules if rule.service == self._caller]
+        return " or ".join(f"{_json(rule.subject)} of {rule.issuer}" for rule in vouching)
 
     def _expected_of_foreign(self, check: str) -> str:
         """Where a foreign issuer, and whom it means, is looked up."""

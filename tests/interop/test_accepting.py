@@ -143,7 +143,7 @@ EDDSA = ("EdDSA", 'algorithms = ["Ed25519"]\neddsa = true')
 def test_a_service_that_signs_with_jose_is_an_issuer_as_any_other(
     alg: str, said: str, tmp_path: Path
 ) -> None:
-    """It needs an [[allow]] row and, for EdDSA as the name of Ed25519, one member; its rotation is survived."""
+    """It needs an [[allow]] row and, where it says EdDSA, one member; its rotation fails no call."""
     with (
         node_issuer("jose_service.mjs", alg, WALLETS, "http://127.0.0.1:9/none") as node,
         receiver(jose_trust(node["id"], said), tmp_path) as wallets,
