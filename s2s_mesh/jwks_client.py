@@ -29,6 +29,7 @@ log: logging.Logger = logging.getLogger("s2s_mesh.jwks")
 _WORKERS = 16
 # background refreshes leave half of the workers to callers who wait
 _MAX_BACKGROUND = _WORKERS // 2
+_OF_THE_PLACE = ("keys_url", "jwks_file", "jwks_origins", "profile", "assumed_algorithms", "eddsa")
 WAIT_SECONDS = TOTAL_SECONDS + 1
 
 
@@ -213,10 +214,10 @@ class JWKSClient:
 
 
 def _same_place(source: Accepted, other: Accepted | None) -> bool:
-    """Whether both get the keys from one place; what one place says is no answer of another."""
-    if other is None or source.keys_url != other.keys_url or source.jwks_file != other.jwks_file:
+    """Whether both get the keys from one place and read them alike; only then one's answer is the other's."""
+    if other is None:
         return False
-    return source.jwks_origins == other.jwks_origins
+    return all(getattr(source, member) == getattr(other, member) for member in _OF_THE_PLACE)
 
 
 def _error(failed: Exception) -> str:

@@ -273,6 +273,7 @@ def input_document(facts: PolicyFacts, principal: Principal) -> dict[str, Any]:
             "scopes": sorted(principal.scopes),
             "kid": principal.kid,
             "credential": principal.credential,
+            "vouched_by": principal.vouched_by,
         },
         "claims": _plain(principal.claims),
         # the history is in `claims.act`, and not here: it is no matter of access (RFC 8693 section 4.1)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import pytest
 
 from s2s_mesh.errors import JWKSUnavailable, Reason, TokenRejected
@@ -576,6 +577,19 @@ def test_a_reload_keeps_what_stays(wallets: Wallets, edge: Endpoint, ledger: End
     assert wallets.verify().issuer == EDGE
     assert wallets.verify(wallets.token(LEDGER, OTHER)).issuer == LEDGER
     assert (len(edge.asked), len(ledger.asked)) == (1, 1)
+
+
+def test_a_reload_forgets_keys_that_are_read_otherwise_now(
+    wallets: Wallets, edge: Endpoint, clock: Clock
+) -> None:
+    """Keys that were read by the old words of the trust file go."""
+    wallets.verify()
+    trust = wallets.verifier.trust
+    issuers = {EDGE: msgspec.structs.replace(trust.issuers[EDGE], eddsa=True)}
+    wallets.client.use(msgspec.structs.replace(trust, issuers=issuers))
+    assert not wallets.resolver.has_keys(EDGE, clock())
+    assert wallets.verify().issuer == EDGE
+    assert len(edge.asked) == 2
 
 
 def test_a_reload_forgets_who_is_dropped(

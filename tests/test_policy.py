@@ -268,6 +268,7 @@ def test_the_input_document_is_plain_json_without_any_token() -> None:
         "scopes": ["cards:read", "cards:write"],
         "kid": "k1",
         "credential": "token",
+        "vouched_by": None,
     }
     assert document["claims"] == claims(team={"name": "edge", "floors": [1, 2]})
     assert document["user"] is None
