@@ -229,6 +229,20 @@ def test_eddsa_is_never_another_keys_algorithm() -> None:
     assert refused.value.reason is Reason.KEY_MISMATCH
 
 
+def test_keys_without_alg_are_used_where_that_is_said() -> None:
+    """For the one accepted algorithm that goes with their type, and never for two."""
+    jwk = {name: value for name, value in tokens.key().public.public_jwk.items() if name != "alg"}
+
+    def usable(relaxed: str) -> list[str]:
+        source = trust(relaxed).foreign_issuers[ACCOUNTS]
+        found = JWKSet.parse(encode({"keys": [jwk]}), assumed=source.assumed_algorithms)
+        return [key.alg for key in found.keys.values()]
+
+    assert usable("") == []
+    assert usable("keys_without_alg = true") == ["ES256"]
+    assert usable('keys_without_alg = true\nalgorithms = ["RS256"]') == []
+
+
 def test_keys_are_asked_for_by_the_foreign_issuer_and_kid() -> None:
     """Never by the service, and never one of another issuer's."""
     hand = Hand(trust())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from s2s_mesh.trust import TrustConfig
@@ -322,3 +323,11 @@ VOUCHED = FOREIGN + MEANT + PAIR
 def test_foreign_issuers(old: str, new: str, expected: list[tuple[str, str, str]]) -> None:
     """Who vouches for whom, and on what terms."""
     assert told(old, new) == expected
+
+
+def test_another_profile_is_for_a_person_to_judge() -> None:
+    """Whose rules the tokens and keys of a foreign issuer follow."""
+    old = TrustConfig.parse(HEAD + VOUCHED)
+    other = msgspec.structs.replace(old.foreign_issuers[HUB], profile="other")
+    new = msgspec.structs.replace(old, foreign_issuers={HUB: other})
+    assert changes(old, new) == (Change(effect=Effect.CHANGES, who=HUB, what="profile other, before jwt"),)
