@@ -11,7 +11,8 @@ ADVICE: Mapping[Reason, str] = {
     Reason.NOT_A_COMPACT_JWS: "send the token alone: no `Bearer`, no quotes, nothing cut off",
     Reason.BAD_BASE64: "the token was changed on its way, or its maker writes padded base64",
     Reason.BAD_JSON: "the token's maker must write each member once, in UTF-8 JSON",
-    Reason.HEADER_MEMBER: "the token's maker must leave header members other than alg, kid and typ out",
+    Reason.HEADER_MEMBER: "the token's maker must leave header members other than alg, kid and typ out; "
+    "x5t may be allowed for a foreign issuer (header_members)",
     Reason.BAD_KID: "the token's maker must name its key in kid, as its JWKS does",
     Reason.BAD_ALGORITHM: "allow the algorithm for this issuer, or have the caller rotate to one that is",
     Reason.BAD_TYPE: "the caller sends another kind of token; allow its typ for this issuer if that is meant",

@@ -24,6 +24,7 @@ from .inbound import Inbound, RequestFacts
 from .route_rules import PROVED, check_bound
 from .strict_json import encode
 from .trust import ForeignIssuer, IssuerTrust, TrustConfig
+from .trust_values import HEADER_MEMBERS
 from .verifier import Verifier
 
 # In the verifier's order. `found` names the members of the token that the check is about.
@@ -190,10 +191,10 @@ def explain_pair(
 def _found(token: bytes) -> dict[str, Any]:
     """Header and claims of a token that is well-formed; nothing of any other."""
     try:
-        decoded = jws.decode(token, typ_required=False)
+        decoded = jws.decode(token, typ_required=False, beside=HEADER_MEMBERS)
     except TokenRejected:
         return {}
-    header = {name: value for name, value in decoded.header._asdict().items() if value}
+    header = {name: value for name, value in decoded.header._asdict().items() if value and name != "beside"}
     return {**decoded.claims, **header}
 
 

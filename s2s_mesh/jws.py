@@ -35,18 +35,20 @@ _octets = msgspec.json.Decoder(bytes).decode
 
 
 class Header(NamedTuple):
-    """The protected header; it has no other member.
+    """The protected header; as a rule it has no other member.
 
     Attributes:
         alg: as written, case-sensitive.
         kid: characters and length checked, content foreign; "" in kinds of token that have none.
         typ: as a media type: lower case, without `application/` (RFC 7515 section 4.1.9); "" where it may be
             left out and is.
+        beside: names of other members, which some issuer may have; their values are nothing to us.
     """
 
     alg: str
     kid: str
     typ: str
+    beside: frozenset[str] = frozenset()
 
 
 class DecodedJWS(msgspec.Struct, frozen=True, gc=False):
@@ -91,13 +93,16 @@ def b64url_decode(segment: bytes) -> bytes:
         raise ValueError("not canonical base64url") from None
 
 
-def decode(token: bytes, with_kid: bool = True, typ_required: bool = True) -> DecodedJWS:
+def decode(
+    token: bytes, with_kid: bool = True, typ_required: bool = True, beside: frozenset[str] = frozenset()
+) -> DecodedJWS:
     """Take a compact JWS apart, strictly.
 
     Args:
         token: all of it.
         with_kid: whether this kind of token names its key in `kid`; where not, it must have none.
         typ_required: False for tokens of identity providers, many of which leave `typ` out.
+        beside: other header members that are let pass; the caller checks whether this issuer may have them.
 
     Raises:
         TokenRejected: naming the first thing that is wrong with its form.
@@ -108,7 +113,7 @@ def decode(token: bytes, with_kid: bool = True, typ_required: bool = True) -> De
     header_part, _, payload_part = signing_input.partition(b".")
     if not (header_part and payload_part and signature_part) or b"." in payload_part:
         raise TokenRejected(Reason.NOT_A_COMPACT_JWS, "expected three non-empty parts between two dots")
-    header = parse_header(header_part, with_kid, typ_required)
+    header = parse_header(header_part, with_kid, typ_required, beside)
     try:
         payload = b64url_decode(payload_part)
         signature = b64url_decode(signature_part)
@@ -122,7 +127,9 @@ def decode(token: bytes, with_kid: bool = True, typ_required: bool = True) -> De
 
 
 @functools.lru_cache(maxsize=1024)
-def parse_header(segment: bytes, with_kid: bool = True, typ_required: bool = True) -> Header:
+def parse_header(
+    segment: bytes, with_kid: bool = True, typ_required: bool = True, beside: frozenset[str] = frozenset()
+) -> Header:
     """Parse a header segment; a caller sends the same one with every token, so the last 1024 are kept.
 
     Raises:
@@ -138,7 +145,8 @@ def parse_header(segment: bytes, with_kid: bool = True, typ_required: bool = Tru
         members = decode_object(raw)
     except NotStrictJSON as why:
         raise TokenRejected(Reason.BAD_JSON, f"header: {why}") from None
-    if not members.keys() <= (_HEADER_MEMBERS if with_kid else _HEADER_MEMBERS_WITHOUT_KID):
+    more = members.keys() - (_HEADER_MEMBERS if with_kid else _HEADER_MEMBERS_WITHOUT_KID)
+    if not more <= beside:
         allowed = "alg, kid and typ" if with_kid else "alg and typ"
         raise TokenRejected(Reason.HEADER_MEMBER, f"only {allowed} are allowed")
     alg, kid = members.get("alg"), members.get("kid", None if with_kid else "")
@@ -149,7 +157,7 @@ def parse_header(segment: bytes, with_kid: bool = True, typ_required: bool = Tru
         raise TokenRejected(Reason.BAD_KID, "kid is missing, too long, or has characters no key id has")
     if not isinstance(typ, str) or not typ.isascii():
         raise TokenRejected(Reason.BAD_TYPE, "typ is missing or not a media type")
-    return Header(alg, kid, typ.lower().removeprefix("application/"))
+    return Header(alg, kid, typ.lower().removeprefix("application/"), frozenset(more))
 
 
 def is_kid(text: object) -> bool:

@@ -6,7 +6,7 @@ one mistake, and says all mistakes at once. Reading and watching the file: `trus
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -110,6 +110,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
         services: every service that the file names, whoever it is for; none of them is a user.
         legacy: old credentials, in the order of the file.
         foreign_issuers: by issuer.
+        header_members: what some foreign issuer may have in the header of its tokens beside our own members.
         subjects: by (foreign issuer, subject), in the order of the file; of several, one holds at most.
         allow_loopback_http: from [defaults]: whether services on this machine may do without TLS.
         warnings: what is allowed but looks like a mistake, one line each.
@@ -123,6 +124,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
     services: frozenset[str] = frozenset()
     legacy: tuple[LegacyRule, ...] = ()
     foreign_issuers: Mapping[str, ForeignIssuer] = MappingProxyType({})
+    header_members: frozenset[str] = frozenset()
     subjects: Mapping[tuple[str, str], tuple[SubjectRule, ...]] = MappingProxyType({})
     allow_loopback_http: bool = False
     warnings: tuple[str, ...] = ()
@@ -179,6 +181,7 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
             if (kept := tuple(rule for rule in rules if rule.service in callers))
         }
         vouching = {issuer for issuer, _ in subjects}
+        foreign = {key: issuer for key, issuer in self.foreign_issuers.items() if key in vouching}
         # users whose own tokens may come along; who is only asserted is verified by nobody
         proven = {rule.audience for rule in routes if rule.user == "proven"}
         carried = frozenset[str]().union(
@@ -199,9 +202,8 @@ class TrustConfig(msgspec.Struct, frozen=True, kw_only=True):
             transactions=transactions,
             services=self.services,
             legacy=tuple(rule for rule in self.legacy if rule.audience in own),
-            foreign_issuers=MappingProxyType(
-                {key: issuer for key, issuer in self.foreign_issuers.items() if key in vouching}
-            ),
+            foreign_issuers=MappingProxyType(foreign),
+            header_members=_header_members(foreign.values()),
             subjects=MappingProxyType(subjects),
             allow_loopback_http=self.allow_loopback_http,
             warnings=self.warnings,
@@ -247,6 +249,7 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         for issuer in [*(pair.issuer for pair in pairs), *(rule.issuer for rule in transactions)]
         if issuer not in vouched
     }
+    foreign = {name: foreign_issuer(name, table, defaults) for name, table in form.foreign_issuers.items()}
     user_issuers = {name: user_issuer(name, table, defaults) for name, table in form.user_issuers.items()}
     return TrustConfig(
         issuers=MappingProxyType(issuers),
@@ -256,13 +259,16 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         transactions=tuple(transactions),
         services=_services(form),
         legacy=tuple(map(LegacyRule.of, form.legacy)),
-        foreign_issuers=MappingProxyType(
-            {name: foreign_issuer(name, table, defaults) for name, table in form.foreign_issuers.items()}
-        ),
+        foreign_issuers=MappingProxyType(foreign),
+        header_members=_header_members(foreign.values()),
         subjects=MappingProxyType(by_subject(subjects)),
         allow_loopback_http=defaults.allow_loopback_http,
         warnings=tuple(warnings),
     )
+
+
+def _header_members(issuers: Iterable[ForeignIssuer]) -> frozenset[str]:
+    return frozenset[str]().union(*(issuer.header_members for issuer in issuers))
 
 
 def _services(form: TrustForm) -> frozenset[str]:

@@ -114,6 +114,7 @@ def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted
             continue
         yield from _sets(issuer, f"its {what} may be signed with", before.algorithms, after.algorithms)
         yield from _sets(issuer, f"its {what} may be of type", before.types, after.types)
+        yield from _sets(issuer, "header members", before.header_members, after.header_members)
         for member, words in (("leeway", "clocks may differ by"), ("max_token_life", "tokens may live for")):
             was, now = getattr(before, member), getattr(after, member)
             if was != now:

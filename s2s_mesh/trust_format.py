@@ -22,6 +22,7 @@ from .trust_members import (
     ClaimValues,
     ForeignIssuerId,
     ForeignTokenLife,
+    HeaderMember,
     KeysFile,
     Leeway,
     MediaTypes,
@@ -100,6 +101,10 @@ class ForeignIssuerTable(SourceTable, frozen=True, kw_only=True):
     allow_missing_jti: Annotated[
         bool, Meta(description="Accept tokens without `jti`; routes with replay = once refuse them.")
     ] = False
+    header_members: Annotated[
+        list[HeaderMember],
+        Meta(description="Header members beside alg, kid and typ that its tokens may have; not looked at."),
+    ] = []
     keys_without_alg: Annotated[
         bool,
         Meta(description="A key without `alg` is for the one accepted algorithm that goes with its type."),

@@ -37,6 +37,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         discovery: whether the issuer's own discovery document says where its keys are.
         jwks_origins: origins that this document may name beside the issuer's own.
         ca_file: certificate authorities for its TLS, or None for the system's; a path like `jwks_file`.
+        header_members: what its tokens may have in their header beside alg, kid and typ.
         eddsa: whether its tokens and keys may call Ed25519 by its older name, EdDSA.
         allow_loopback_http: whether loopback may be fetched from; from [defaults].
     """
@@ -52,6 +53,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     jwks_origins: frozenset[str] = frozenset()
     ca_file: str | None = None
     eddsa: bool = False
+    header_members: frozenset[str] = frozenset()
     allow_loopback_http: bool = False
 
     @property
@@ -161,6 +163,7 @@ def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTab
         multi_aud=table.multi_aud,
         allow_missing_typ=table.allow_missing_typ,
         allow_missing_jti=table.allow_missing_jti,
+        header_members=frozenset(table.header_members),
         keys_without_alg=table.keys_without_alg,
         ignore_scope=table.ignore_scope,
         **_keys(issuer, table),

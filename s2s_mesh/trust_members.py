@@ -144,6 +144,15 @@ Profile = Annotated[
         enum=sorted(values.PROFILES),
     ),
 ]
+HeaderMember = Annotated[
+    str,
+    member(
+        values.choice(*sorted(values.HEADER_MEMBERS)),
+        "x5t",
+        "A header member beside alg, kid and typ.",
+        enum=sorted(values.HEADER_MEMBERS),
+    ),
+]
 ClaimName = Annotated[str, member(values.claim, "azp", "The name of a claim.")]
 ClaimValue = Annotated[str, member(values.claim, "payments", "What the claim must say, exactly.")]
 ClaimValues = dict[

@@ -52,6 +52,8 @@ def _of(entry: Accepted) -> Iterator[tuple[str, str]]:
     if isinstance(entry, ForeignIssuer):
         for name, service in entry.audiences.items():
             yield "audiences", f"{shown(name)} in aud means {service}"
+    for name in sorted(entry.header_members):
+        yield "header_members", f"{name} in the header of its tokens is not looked at"
     for member, what in _FLAGS.items():
         if getattr(entry, member, False):
             yield member, what

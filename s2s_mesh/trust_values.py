@@ -19,6 +19,7 @@ from .trust_report import did_you_mean, one_of, shown
 Check = Callable[[str, bool], None]
 
 ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519"})
+HEADER_MEMBERS = frozenset({"x5t", "x5t#S256"})  # name a certificate, which nobody here looks for
 PROFILES = frozenset({"jwt"})
 METHODS = frozenset({"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"})
 SCOPE = r"^[!#-)+-\[\]-~]+$"  # RFC 6749 section 3.3, without the asterisk

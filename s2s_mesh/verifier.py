@@ -115,7 +115,8 @@ class Verifier:
             Unavailable: the keys of its issuer, or the deny list, cannot be had just now.
         """
         trust = self.trust
-        decoded = jws.decode(token, True, False)  # a service's `typ` is looked at in `check_header`
+        # what `typ` and which further members this issuer may have is looked at in `check_header`
+        decoded = jws.decode(token, True, False, trust.header_members)
         issuer = decoded.claims.get("iss")
         known: IssuerTrust | ForeignIssuer | None
         known = trust.issuers.get(issuer) if isinstance(issuer, str) else None
@@ -314,11 +315,13 @@ def check_header(header: jws.Header, known: Accepted, types: Collection[str]) ->
     """Check algorithm and type.
 
     Raises:
-        TokenRejected: `BAD_ALGORITHM` or `BAD_TYPE`.
+        TokenRejected: `BAD_ALGORITHM`, `HEADER_MEMBER` or `BAD_TYPE`.
     """
     if header.alg not in known.algorithms and not (
         header.alg == _EDDSA and known.eddsa and _ED25519 in known.algorithms
     ):
         raise TokenRejected(Reason.BAD_ALGORITHM, f"expected one of {', '.join(sorted(known.algorithms))}")
+    if header.beside and not header.beside <= known.header_members:
+        raise TokenRejected(Reason.HEADER_MEMBER, "only alg, kid and typ are allowed for this issuer")
     if header.typ not in types:
         raise TokenRejected(Reason.BAD_TYPE, f"expected typ {' or '.join(sorted(types))}")

@@ -18,7 +18,7 @@ from .programs import environment
 from .tokens import WALLETS
 
 DOCS = "docs/accepting.md"
-FIRST, CLUSTER, ID_TOKEN, OWN_KEY, HUB = range(5)
+FIRST, CLUSTER, ID_TOKEN, OWN_KEY, ENTRA, HUB = range(6)
 SETTLEMENT = "https://settlement.example.com"
 ALLOW = f'[[allow]]\nissuer = "{SETTLEMENT}"\naudience = "{WALLETS}"\nscopes = ["cards:write"]\n'
 MORE = '[[allow]]\nissuer = "https://reports.example.com"\naudience = "https://wallets.example.com"\n'
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("number", [FIRST, CLUSTER, ID_TOKEN, OWN_KEY, HUB])
+@pytest.mark.parametrize("number", [FIRST, CLUSTER, ID_TOKEN, OWN_KEY, ENTRA, HUB])
 def test_the_trust_files(number: int) -> None:
     """Each is good without a warning, and vouches for settlement; the first one relaxes nothing."""
     trust = TrustConfig.parse(text(number))

@@ -104,6 +104,7 @@ IDP = 'claims = { azp = "web", federated_claims = { connector_id = "github" }, v
 SAYS = {"azp": "web", "federated_claims": {"connector_id": "github"}, "verified": True}
 AUD = 'audiences = { "api://wallets" = "https://wallets.example.com" }'
 OTHER_AUD = 'audiences = { "api://ledger" = "https://ledger.example.com" }'
+X5T = 'header_members = ["x5t"]'
 JWT = 'typ = ["JWT"]'
 UNTYPED = 'typ = ["JWT"]\nallow_missing_typ = true'
 Row = tuple[str, str, str, dict[str, Any], dict[str, Any], Reason | None]
@@ -143,6 +144,9 @@ HOSTILE: list[Row] = [
     ("typ JWT", "", "", {}, {"typ": "JWT"}, Reason.BAD_TYPE),
     ("no typ", "", "", {}, {"typ": ABSENT}, Reason.BAD_TYPE),
     ("a header member more", "", "", {}, {"x5t": "x"}, Reason.HEADER_MEMBER),
+    ("x5t by name", X5T, "", {}, {"x5t": "x"}, None),
+    ("x5t and another", X5T, "", {}, {"x5t": "x", "x5t#S256": "y"}, Reason.HEADER_MEMBER),
+    ("a key beside x5t", X5T, "", {}, {"x5t": "x", "jwk": {}}, Reason.HEADER_MEMBER),
     ("an algorithm that is not accepted", 'algorithms = ["RS256"]', "", {}, {}, Reason.BAD_ALGORITHM),
     # each relaxation, and what it does not relax
     ("typ JWT by name", JWT, "", {}, {"typ": "JWT"}, None),
@@ -200,6 +204,24 @@ def test_everything_that_is_not_named_is_refused(
     assert hand.asked == []
     named = reason not in (Reason.UNKNOWN_ISSUER, Reason.HEADER_MEMBER)
     assert refused.value.claimed_issuer == (ACCOUNTS if named else None)
+
+
+def test_what_one_issuer_may_have_in_its_header_another_may_not() -> None:
+    """Neither a service of ours nor another foreign issuer."""
+    other = FILE.format(relaxed="", condition="").replace(ACCOUNTS, "https://other.example.com/")
+    text = (
+        FILE.format(relaxed=X5T, condition="") + other.partition("version = 1")[2].partition("[[allow]]")[0]
+    )
+    own = '[[allow]]\nissuer = "https://edge.example.com"\naudience = "https://wallets.example.com"\n'
+    hand = Hand(TrustConfig.parse(text + own))
+    assert hand.accept(claims(), {"x5t": "x"}).issuer == SETTLEMENT
+    for issuer in ("https://other.example.com/", "https://edge.example.com"):
+        hand.resolver.succeeded(issuer, JWKSet([hand.signer.public]), NOW)
+        payload = claims(iss=issuer, **({"sub": issuer, "client_id": issuer} if "edge" in issuer else {}))
+        assert hand.accept(payload).vouched_by in (issuer, None)
+        with pytest.raises(TokenRejected) as refused:
+            hand.accept(payload, {"x5t": "x"})
+        assert refused.value.reason is Reason.HEADER_MEMBER
 
 
 ED = 'algorithms = ["Ed25519"]'

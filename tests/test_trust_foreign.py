@@ -84,6 +84,7 @@ def problems(old: str, new: str) -> tuple[str, ...]:
         (TABLE, 'profile = "asp"', 'profile: found "asp"; expected'),
         (TABLE, 'max_token_life = "25h"', 'expected a duration from "10s" to "24h"'),
         (TABLE, 'algorithms = ["EdDSA"]', 'did you mean "Ed25519"? An issuer whose tokens say EdDSA needs'),
+        (TABLE, 'header_members = ["jku"]', 'header_members[0]: found "jku"; expected x5t or x5t#S256'),
         (TABLE, 'audiences = ["wallets"]', "audiences: found an array; expected tables such as"),
         (TABLE, 'audiences = { "a b" = "https://wallets.example.com" }', "expected an aud of its tokens"),
         (TABLE, 'audiences = { wallets = "wallets" }', "expected a service id"),
@@ -264,7 +265,7 @@ def test_every_relaxation_has_a_line() -> None:
     table = (
         'discovery = true\ntyp = ["JWT"]\nmax_token_life = "1h"\nleeway = "60s"\nmulti_aud = true\n'
         'eddsa = true\nalgorithms = ["Ed25519"]\nallow_missing_typ = true\nallow_missing_jti = true\n'
-        "keys_without_alg = true\n"
+        'keys_without_alg = true\nheader_members = ["x5t"]\n'
         'ignore_scope = true\naudiences = { "api://w" = "https://wallets.example.com" }'
     )
     here = f'foreign_issuers."{HUB}".'
@@ -279,6 +280,7 @@ def test_every_relaxation_has_a_line() -> None:
         f"{here}max_token_life: its tokens may live for 3600 s",
         f"{here}leeway: clocks may differ by 60 s",
         f'{here}audiences: "api://w" in aud means {WALLETS}',
+        f"{here}header_members: x5t in the header of its tokens is not looked at",
         f"{here}eddsa: EdDSA is accepted as a name of Ed25519",
         f"{here}multi_aud: its tokens may be for others as well",
         f"{here}allow_missing_typ: a token without typ counts as JWT",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from s2s_mesh import Reason, TokenRejected
-from s2s_mesh.jws import b64url_decode, decode, token_hash
+from s2s_mesh.jws import Header, b64url_decode, decode, token_hash
 from s2s_mesh.keys import SigningKey
 from s2s_mesh.target_uri import TargetURI
 from s2s_mesh.wit import ProofKey
@@ -101,7 +101,7 @@ def test_what_we_make_is_what_we_accept(alg: str) -> None:
     owner = key(alg, "proof")
     made = sign(owner, EXAMPLE, NOW).encode()
     decoded = decode(made, with_kid=False)
-    assert decoded.header == (alg, "", "wpt+jwt")
+    assert decoded.header == Header(alg, "", "wpt+jwt")
     assert decoded.claims["exp"] - decoded.claims["iat"] == LIFE == 60
     assert len(b64url_decode(decoded.claims["jti"].encode())) == 16
     verify(made, ProofKey.parse(owner.public.public_jwk), EXAMPLE, now=NOW, leeway=0)

@@ -404,6 +404,53 @@ def test_a_google_id_token_of_a_service_account_is_accepted(ca: Authority, tmp_p
             assert wallets.service.verify(token()).issuer == SETTLEMENT
 
 
+APP, API = "12121212-3434-5656-7878-909090909090", "66666666-7777-8888-9999-aaaaaaaaaaaa"
+
+
+def test_an_entra_applications_access_token_is_accepted(ca: Authority, tmp_path: Path) -> None:
+    """Version 2.0: x5t in the header, no jti, the API's id in aud, 87 minutes, keys without alg."""
+    signer = rsa("tenant")
+    with HTTPSIssuer(ca.server, "/common/discovery/v2.0/keys", signer) as entra:
+        entra.publish(signer, without="alg")
+        issuer = entra.url("/11111111-2222-3333-4444-555555555555/v2.0")
+        place = [f'jwks_uri = "{entra.url("/common/discovery/v2.0/keys")}"', 'ca_file = "ca.pem"']
+        named = {
+            'typ = ["JWT"]': Reason.BAD_TYPE,
+            'header_members = ["x5t"]': Reason.HEADER_MEMBER,
+            'max_token_life = "2h"': Reason.LIFE_TOO_LONG,
+            "allow_missing_jti = true": Reason.BAD_JTI,
+            "keys_without_alg = true": Reason.UNKNOWN_KID,
+            f'audiences = {{ "{API}" = "{WALLETS}" }}': Reason.WRONG_AUDIENCE,
+        }
+        now = int(time.time())
+        payload = {
+            "aud": API,
+            "iss": issuer,
+            "iat": now,
+            "nbf": now,
+            "exp": now + 5219,
+            "aio": "k2RgYGBQ",
+            "azp": APP,
+            "azpacr": "1",
+            "oid": "bbbbbbbb-cccc-dddd-eeee-ffffffffffff",
+            "roles": ["Cards.Read"],
+            "sub": "bbbbbbbb-cccc-dddd-eeee-ffffffffffff",
+            "tid": "11111111-2222-3333-4444-555555555555",
+            "uti": "Yc3n8N",
+            "ver": "2.0",
+        }
+        token = signed(signer, {"typ": "JWT", "x5t": signer.kid}, payload)
+        said = [*place, 'algorithms = ["RS256"]', *named]
+        trust = rows(issuer, str(payload["sub"]), *said, claims=f'{{ azp = "{APP}" }}')
+        with receiver(trust, tmp_path) as wallets:
+            assert wallets.service.verify(token).issuer == SETTLEMENT
+            another = signed(signer, {"typ": "JWT", "x5t": "x"}, {**payload, "azp": API})
+            assert why(wallets, another) is Reason.BAD_SUBJECT
+        for missing, reason in named.items():
+            with receiver(trust.replace(missing, ""), tmp_path) as wallets:
+                assert why(wallets, token) is reason
+
+
 def hub_claims(issuer: str, connector: str, **changes: Any) -> dict[str, Any]:
     """What an identity hub says of a subject of one of its upstream providers."""
     now = int(time.time())
