@@ -315,7 +315,7 @@ def test_a_cluster_rotates_its_keys(ca: Authority, tmp_path: Path) -> None:
 ROBOT = "settlement@payments-prod.iam.gserviceaccount.com"
 
 
-@pytest.mark.interop(program="google-auth", column="accept")
+@pytest.mark.interop(program="google-auth", column="both directions")
 def test_a_google_service_accounts_own_token_is_accepted(ca: Authority, tmp_path: Path) -> None:
     """Signed by google-auth itself: the issuer is an e-mail address, which is no URL; an hour, and no jti."""
     jwt = pytest.importorskip("google.auth.jwt")
