@@ -154,7 +154,7 @@ class JWKSClient:
             if self._shared is not None and source.keys_url is not None:
                 turn = self._shared.take_turn(
                     source.issuer,
-                    source.keys_url,
+                    source.shared_place,
                     newer_than=self._resolver.fetched_at(source.issuer),
                     kid=kid if why is Why.UNKNOWN_KID else None,
                 )

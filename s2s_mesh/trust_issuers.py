@@ -72,6 +72,15 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset()
 
     @property
+    def shared_place(self) -> str:
+        """By what processes with different trust files tell whether one's keys are the other's.
+
+        Where asking begins; and how the answer is read, if not as that of a service.
+        """
+        terms = [*sorted(self.assumed_algorithms), *(["eddsa"] if self.eddsa else [])]
+        return " ".join([self.keys_url or "", *terms, *([] if self.profile == "jwt" else [self.profile])])
+
+    @property
     def profile(self) -> str:
         """Whose rules its keys follow: "jwt" is a JWKS for JWTs."""
         return "jwt"

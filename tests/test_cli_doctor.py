@@ -409,3 +409,20 @@ def test_all_is_well_in_words(fleet: Fleet) -> None:
     """`--problems` then is one line."""
     fleet.start()
     assert fleet.terminal.call("doctor", "--problems").stdout == "14 ok\n"
+
+
+def test_foreign_issuer(fleet: Fleet) -> None:
+    """Its keys are looked at as everybody's; the service for which it vouches publishes none itself."""
+    fleet.start()
+    hub = fleet.server.endpoint("hub/keys")
+    hub.ahead = 0
+    hub.publish(key(name="hub"))
+    issuer, batch = "https://hub.example.com/", "https://batch.example.com"
+    fleet.trust(
+        f'[foreign_issuers."{issuer}"]\njwks_uri = "{hub.url}"\n'
+        f'[[subject]]\nissuer = "{issuer}"\nsubject = "batch"\nservice = "{batch}"\n'
+        f'[[allow]]\nissuer = "{batch}"\naudience = "{fleet.ids["wallets"]}"\n'
+    )
+    findings = fleet.doctor(exit_code=0)
+    assert findings[f"keys of {issuer}"]["found"] == "1 key for ES256"
+    assert not any(batch in check for check in findings)

@@ -17,6 +17,7 @@ from .tokens import ABSENT, EDGE, NOW, WALLETS, claims, frozen, header, key, sig
 
 HUB = "https://hub.example.com/"
 BATCH = "https://batch.example.com"
+WEEKLY = "https://weekly.example.com"
 NIGHTLY = "https://nightly.example.com"
 TRUST = f"""
 [foreign_issuers."{HUB}"]
@@ -30,6 +31,14 @@ service = "{BATCH}"
 issuer = "{HUB}"
 subject = "nightly"
 service = "{NIGHTLY}"
+[[subject]]
+issuer = "{HUB}"
+subject = "weekly"
+service = "{WEEKLY}"
+[[allow]]
+issuer = "{WEEKLY}"
+audience = "{WALLETS}"
+scopes = ["cards:write"]
 [[allow]]
 issuer = "{BATCH}"
 audience = "{WALLETS}"
@@ -87,6 +96,8 @@ def test_a_token_that_is_good_once_is_known_by_its_issuer_and_jti(wallets: Recei
     """Its maker is the foreign issuer, whichever of its services it is for; without a jti it is refused."""
     assert put(wallets, vouched(jti="a")) == (200, None)
     assert put(wallets, vouched(jti="a", iat=NOW - 1)) == (401, Reason.REPLAYED.value)
+    assert put(wallets, vouched(jti="a", sub="weekly")) == (401, Reason.REPLAYED.value)
+    assert put(wallets, vouched(jti="b", sub="weekly")) == (200, None)
     assert put(wallets, vouched(jti=ABSENT)) == (401, Reason.BAD_JTI.value)
     assert wallets.call(vouched(jti=ABSENT)).status == 200
     # one of our own with the same id is another token

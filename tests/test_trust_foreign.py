@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from s2s_mesh import ConfigError
@@ -290,3 +291,18 @@ def test_every_relaxation_has_a_line() -> None:
         f'user_issuers."{LOGIN}".max_token_life: its tokens may live for 7200 s',
         f'user_issuers."{LOGIN}".multi_aud: its tokens may be for others as well',
     )
+
+
+def test_keys_are_shared_among_processes_that_read_them_alike() -> None:
+    """A process whose trust file is stricter now does not take over what another read by the older one."""
+    url = f"{HUB}.well-known/openid-configuration"
+
+    def place(*members: str) -> str:
+        text = GOOD.replace(TABLE, "\n".join([TABLE, *members]))
+        return TrustConfig.parse(text).foreign_issuers[HUB].shared_place
+
+    assert place() == url
+    assert place("keys_without_alg = true") == f"{url} ES256 RS256"
+    assert place('algorithms = ["Ed25519"]', "eddsa = true") == f"{url} eddsa"
+    known = TrustConfig.parse(GOOD).foreign_issuers[HUB]
+    assert msgspec.structs.replace(known, profile="other").shared_place == f"{url} other"
