@@ -24,7 +24,7 @@ from .inbound import Admitted, RequestFacts
 from .log_fields import fields
 from .refusal import Refusal
 from .runtime import Runtime
-from .wellknown import DOCUMENTS, Answer, WellKnown
+from .wellknown import Answer, WellKnown
 
 log: logging.Logger = logging.getLogger("s2s_mesh.access")
 MARK = "s2s_mesh.service"
@@ -174,7 +174,7 @@ def document_at(service: Door, method: str, path: str) -> str | None:
     well_known = service.well_known
     if "/.well-known/" not in path or well_known is None or method not in ("GET", "HEAD"):
         return None
-    return path if path in DOCUMENTS else well_known.absolute_paths.get(path)
+    return well_known.document_at(path)
 
 
 def answer_document(service: Door, document: str, method: str, if_none_match: str | None) -> Answer:

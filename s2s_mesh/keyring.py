@@ -33,24 +33,37 @@ class KeyRing:
         schedule: the rotation times.
         records: by kid, in the order of kid.
         version: number of writes behind this ring, for the operator.
+        removed_until: the latest `remove_at` (Unix seconds) of all records that are forgotten, 0 for none.
     """
 
-    __slots__ = ("_facts", "issuer", "records", "schedule", "version")
+    __slots__ = ("_facts", "issuer", "records", "removed_until", "schedule", "version")
 
     def __init__(
-        self, issuer: str, schedule: RotationSchedule, records: Iterable[KeyRecord] = (), *, version: int = 0
+        self,
+        issuer: str,
+        schedule: RotationSchedule,
+        records: Iterable[KeyRecord] = (),
+        *,
+        version: int = 0,
+        removed_until: float = 0.0,
     ) -> None:
         self.issuer: str = issuer
         self.schedule: RotationSchedule = schedule
         self.records: Mapping[str, KeyRecord] = {r.kid: r for r in sorted(records, key=lambda r: r.kid)}
         self.version: int = version
+        self.removed_until: float = removed_until
         self._facts = encode([record.facts() for record in self.records.values()])
 
     # -- the document ---------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         """The document to seal and store. Holds private keys."""
-        head = {"v": _FORMAT, "issuer": self.issuer, "version": self.version}
+        head = {
+            "v": _FORMAT,
+            "issuer": self.issuer,
+            "version": self.version,
+            "removed_until": self.removed_until,
+        }
         return encode({**head, "keys": msgspec.Raw(self._facts)})
 
     @classmethod
@@ -73,7 +86,10 @@ class KeyRing:
             records = [KeyRecord.parse(entry) for entry in document["keys"]]
             if len({record.kid for record in records}) != len(records):
                 raise ValueError("a kid stands twice")
-            return cls(issuer, schedule, records, version=int(document["version"]))
+            # older versions know no `removed_until`
+            removed_until = float(document.get("removed_until", 0.0))
+            version = int(document["version"])
+            return cls(issuer, schedule, records, version=version, removed_until=removed_until)
         except (NotStrictJSON, UnusableKey, JWKSInvalid, KeyError, TypeError, ValueError, AttributeError):
             raise KeyStoreError(
                 StoreReason.UNREADABLE,
@@ -84,7 +100,8 @@ class KeyRing:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, KeyRing):
             return NotImplemented
-        return self.issuer == other.issuer and self._facts == other._facts
+        theirs = (other.issuer, other.removed_until, other._facts)
+        return (self.issuer, self.removed_until, self._facts) == theirs
 
     def __repr__(self) -> str:
         return f"KeyRing(issuer={self.issuer!r}, version={self.version}, kids={list(self.records)!r})"
@@ -257,16 +274,29 @@ class KeyRing:
         for kid, record in other.records.items():
             records[kid] = records[kid].merge(record) if kid in records else record
         merged = KeyRing(
-            self.issuer, self.schedule, records.values(), version=max(self.version, other.version)
+            self.issuer,
+            self.schedule,
+            records.values(),
+            version=max(self.version, other.version),
+            removed_until=max(self.removed_until, other.removed_until),
         )
         return self if merged == self and merged.version == self.version else merged
 
     def written(self) -> KeyRing:
         """The same ring, counted as one more write."""
-        return KeyRing(self.issuer, self.schedule, self.records.values(), version=self.version + 1)
+        return self._replaced(self.records.values(), version=self.version + 1)
 
-    def _replaced(self, records: Iterable[KeyRecord]) -> KeyRing:
-        return KeyRing(self.issuer, self.schedule, records, version=self.version)
+    def _replaced(self, records: Iterable[KeyRecord], *, version: int | None = None) -> KeyRing:
+        """These records in place of ours; when those that are missing were removed is remembered."""
+        kept = {record.kid: record for record in records}
+        forgotten = [record.remove_at for kid, record in self.records.items() if kid not in kept]
+        return KeyRing(
+            self.issuer,
+            self.schedule,
+            kept.values(),
+            version=self.version if version is None else version,
+            removed_until=max([self.removed_until, *forgotten]),
+        )
 
     def _with(self, *records: KeyRecord) -> KeyRing:
         return self._replaced({**self.records, **{record.kid: record for record in records}}.values())

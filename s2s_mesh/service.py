@@ -33,7 +33,7 @@ from .store import KeyStore
 from .trust import TrustConfig
 from .user_door import UserDoor
 from .users import OnBehalfOf
-from .wellknown import DOCUMENTS, WellKnown
+from .wellknown import WellKnown
 
 
 class Service(UserDoor, BridgeDoor):
@@ -60,6 +60,8 @@ class Service(UserDoor, BridgeDoor):
         observers: are told what happens, for metrics and traces; see docs/telemetry.md.
         allow_loopback_http: accept `http://127.0.0.1:PORT` ids; None takes the trust file's default.
         allow_unsealed_key_store: let private keys of an https issuer lie open in a shared store.
+        spiffe_id: its name in SPIFFE, such as spiffe://wallets.example.com/wallets; its keys are then also
+            served as the bundle of that trust domain, which is this service's alone; see docs/spiffe.md.
 
     Raises:
         ConfigError: naming the argument, what was found and what is expected.
@@ -83,6 +85,7 @@ class Service(UserDoor, BridgeDoor):
         observers: Collection[Observer] = (),
         allow_loopback_http: bool | None = None,
         allow_unsealed_key_store: bool = False,
+        spiffe_id: str | None = None,
     ) -> None:
         settings = settings_.build(
             issuer=issuer,
@@ -100,10 +103,13 @@ class Service(UserDoor, BridgeDoor):
             observers=observers,
             allow_loopback_http=allow_loopback_http,
             allow_unsealed_key_store=allow_unsealed_key_store,
+            spiffe_id=spiffe_id,
         )
         self.issuer: ServiceId = settings.issuer
         self.well_known: WellKnown | None = (
-            None if key_store is None else WellKnown(self.issuer, settings.schedule)
+            None
+            if key_store is None
+            else WellKnown(self.issuer, settings.schedule, spiffe=settings.spiffe_id is not None)
         )
         super().__init__(settings)
 
@@ -256,7 +262,8 @@ class Service(UserDoor, BridgeDoor):
     @property
     def routes(self) -> list[BaseRoute]:
         """Routes of our own documents, relative to the issuer's path; none for a service without keys."""
-        return self._document_routes({document: document for document in DOCUMENTS})
+        documents = () if self.well_known is None else self.well_known.documents
+        return self._document_routes({document: document for document in documents})
 
     @property
     def root_routes(self) -> list[BaseRoute]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from . import svid
 from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
 from .errors import ConfigError
 from .identity import ServiceId
@@ -17,6 +18,7 @@ from .observer import Observer, Observers
 from .policy import Policy, check_policy
 from .resolver import JWKSCacheLimits
 from .rotation import RotationSchedule
+from .spiffe_id import SpiffeId
 from .store import KeyStore, SealedStore, Sealer, open_store, parse_key_encryption_keys
 from .store.replay import ReplayStore, open_replay_store
 from .trust import TrustConfig
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         policy: asked about every call that scopes and route rules allow; None for none.
         observers: are told what happens.
         authorization_servers: audiences that are one's, learned while running; see `check_audience`.
+        spiffe_id: the service's name in SPIFFE, or None.
     """
 
     issuer: ServiceId
@@ -65,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwks_cache: Literal["process", "shared"]
     policy: Policy | None
     observers: Observers
+    spiffe_id: SpiffeId | None
     authorization_servers: set[str] = msgspec.field(default_factory=set)
 
     def __repr__(self) -> str:
@@ -163,6 +167,7 @@ def build(
     observers: Collection[Observer] = (),
     allow_loopback_http: bool | None = None,
     allow_unsealed_key_store: bool = False,
+    spiffe_id: str | None = None,
 ) -> Settings:
     """Check everything and freeze it; see `Service` for the arguments.
 
@@ -200,6 +205,8 @@ def build(
             "may lie open in the store, pass allow_unsealed_key_store=True"
         )
     cache = _jwks_cache(jwks_cache, key_store, sealed=bool(keks))
+    with _named("spiffe_id", "S2S_MESH_SPIFFE_ID"):
+        named = None if spiffe_id is None else svid.check_id(spiffe_id, algorithm, schedule.lead)
     if isinstance(public_paths, str) or not all(path.startswith("/") for path in public_paths):
         raise ConfigError("public_paths must be a list of exact paths, each beginning with a slash")
     return Settings(
@@ -223,6 +230,7 @@ def build(
         jwks_cache=cache,
         policy=None if policy is None else check_policy(policy, "policy"),
         observers=Observers(observers),
+        spiffe_id=named,
     )
 
 
@@ -242,6 +250,7 @@ def from_env(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[s
         ("AUDIENCES", "audiences", _list),
         ("ROTATION", "schedule", _schedule),
         ("JWKS_CACHE", "jwks_cache", str),
+        ("SPIFFE_ID", "spiffe_id", str),
     ):
         value = environ.get(f"S2S_MESH_{name}", "").strip()
         if value and argument not in overrides:

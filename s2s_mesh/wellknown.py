@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from . import spiffe_bundle
 from .identity import ServiceId
 from .keyring import KeyRing
 from .rotation import RotationSchedule
@@ -46,17 +47,24 @@ class WellKnown:
     Args:
         issuer: ourselves.
         schedule: names the `max-age`.
+        spiffe: whether the keys are also served as a SPIFFE bundle.
     """
 
-    def __init__(self, issuer: ServiceId, schedule: RotationSchedule) -> None:
+    def __init__(self, issuer: ServiceId, schedule: RotationSchedule, *, spiffe: bool = False) -> None:
         self.issuer = issuer
+        self._spiffe = spiffe
         self._max_age = max(int(schedule.served_max_age), 1)
         self._memo: _Documents | None = None
+        self.documents: tuple[str, ...] = (*DOCUMENTS, spiffe_bundle.DOCUMENT) if spiffe else DOCUMENTS
         self.absolute_paths: Mapping[str, str] = {
             # by the path on the host; an issuer with a path also has RFC 8414's form (section 3.1)
-            **{issuer.path + document: document for document in DOCUMENTS},
+            **{issuer.path + document: document for document in self.documents},
             AUTHORIZATION_SERVER + issuer.path: AUTHORIZATION_SERVER,
         }
+
+    def document_at(self, path: str) -> str | None:
+        """Which document is at a path, decoded, on the host or below the issuer's; None for none of ours."""
+        return path if path in self.documents else self.absolute_paths.get(path)
 
     def answer(
         self,
@@ -67,7 +75,7 @@ class WellKnown:
         method: str,
         if_none_match: str | None = None,
     ) -> Answer:
-        """Answer GET or HEAD for one of `DOCUMENTS`.
+        """Answer GET or HEAD for one of `documents`.
 
         Args:
             document: which.
@@ -96,6 +104,8 @@ class WellKnown:
             jwks = ring.jwks(now)
             metadata = self._metadata(sorted({key.alg for key in jwks.keys.values()}))
             bodies = {JWKS: jwks.to_bytes(), OPENID_CONFIGURATION: metadata, AUTHORIZATION_SERVER: metadata}
+            if self._spiffe:
+                bodies[spiffe_bundle.DOCUMENT] = spiffe_bundle.to_bytes(ring, now)
             by_path = {document: (_etag(body), body) for document, body in bodies.items()}
             memo = self._memo = _Documents(ring, now, ring.next_change(now), by_path)
         return memo.by_path

@@ -131,9 +131,10 @@ def load(name: str, root_path: str) -> App:
 
 
 def _documents(root_path: str) -> set[str]:
+    from .. import spiffe_bundle
     from ..wellknown import DOCUMENTS
 
-    return {root_path + document for document in DOCUMENTS}
+    return {root_path + document for document in (*DOCUMENTS, spiffe_bundle.DOCUMENT)}
 
 
 def _imported(name: str) -> Any:

@@ -19,7 +19,6 @@ from litestar.plugins import InitPlugin
 from .. import asgi
 from ..doors import answer_document
 from ..service import Service
-from ..wellknown import DOCUMENTS
 
 
 class Publish(InitPlugin):
@@ -31,9 +30,11 @@ class Publish(InitPlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """See `InitPlugin`."""
         app_config.lifespan.append(self._service.lifespan)
-        if self._service.well_known is not None:
+        well_known = self._service.well_known
+        if well_known is not None:
             self._service.serves_documents()
-            app_config.route_handlers.extend(_document(self._service, document) for document in DOCUMENTS)
+            documents = well_known.documents
+            app_config.route_handlers.extend(_document(self._service, document) for document in documents)
         return app_config
 
 
