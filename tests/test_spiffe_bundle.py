@@ -248,5 +248,6 @@ def test_changes_at_almost_one_instant_are_still_told_apart(gaps: list[float]) -
         newest = max(ring.records.values(), key=lambda record: record.publish_at)
         ring = ring.compromise(newest.kid, at)
         seen.append((kids(ring, at), sequence(ring, at)))
-    for (was, before), (now_is, number) in zip(seen[:-1], seen[1:], strict=True):
+    for step in range(1, len(seen)):
+        (was, before), (now_is, number) = seen[step - 1 : step + 1]
         assert number > before if was != now_is else number >= before
