@@ -124,6 +124,7 @@ audience = "{WALLETS}"
         trust=folder / "trust.toml",
         key_store="memory://",
         public_paths=[prefix + name for name in PUBLIC],
+        spiffe_id="spiffe://wallets.example.com/wallets",
     )
     service.clock = lambda: float(NOW)
     return service

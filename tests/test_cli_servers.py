@@ -23,6 +23,7 @@ from .servers import RedisServer, wait_until
 INTRUDER = "http://127.0.0.1:8103"
 NOBODY = TrustConfig(issuers={}, pairs={}, allow_loopback_http=True)
 JWKS = "/.well-known/jwks.json"
+BUNDLE = "/.well-known/spiffe-bundle.json"
 PAIR = f"""
 [issuers."{OTHER}"]
 jwks_file = "other.jwks.json"
@@ -148,10 +149,11 @@ def test_life_of_a_server(terminal: Terminal, host: str, number: signal.Signals)
 
 
 def test_issuer_with_a_path(terminal: Terminal) -> None:
-    """An issuer with a path is served on it, and where a proxy cuts it off."""
+    """An issuer with a path is served on it, and where a proxy cuts it off; a SPIFFE bundle too."""
     terminal.environment["S2S_MESH_ISSUER"] = f"{ISSUER}/pay"
+    terminal.environment["S2S_MESH_SPIFFE_ID"] = "spiffe://pay.example.com/pay"
     with terminal.server("serve") as server:
-        for path in (f"/pay{JWKS}", JWKS, "/.well-known/oauth-authorization-server/pay"):
+        for path in (f"/pay{JWKS}", JWKS, "/.well-known/oauth-authorization-server/pay", f"/pay{BUNDLE}"):
             assert httpx.get(server.url + path).status_code == 200
         assert httpx.get(f"{server.url}/other{JWKS}").status_code == 404
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from s2s_mesh.errors import Reason
+from s2s_mesh.spiffe_bundle import DOCUMENT as BUNDLE
 from s2s_mesh.wellknown import JWKS
 
 from . import stands_asgi, stands_grpc, stands_wsgi
@@ -242,18 +243,21 @@ def test_a_token_in_the_query_is_a_second_credential(site: Stand) -> None:
     assert verdict(site.call("/read?access_token=x", GOOD)) == (400, R.SEVERAL_CREDENTIALS.value)
 
 
-def test_our_own_documents_are_served_to_everybody(site: Stand) -> None:
+@pytest.mark.parametrize(
+    ("document", "kind"), [(JWKS, "application/jwk-set+json"), (BUNDLE, "application/json")]
+)
+def test_our_own_documents_are_served_to_everybody(site: Stand, document: str, kind: str) -> None:
     """Whatever credentials come along; only to be read."""
-    plain = site.call(JWKS)
-    assert (plain.status, plain.headers["content-type"]) == (200, "application/jwk-set+json")
+    plain = site.call(document)
+    assert (plain.status, plain.headers["content-type"]) == (200, kind)
     assert plain.body["keys"][0]["kty"] == "EC"
-    assert site.call(JWKS, b"a.b.c").body == plain.body
-    kept = site.call(JWKS, headers=[(b"if-none-match", plain.headers["etag"].encode())])
+    assert site.call(document, b"a.b.c").body == plain.body
+    kept = site.call(document, headers=[(b"if-none-match", plain.headers["etag"].encode())])
     assert (kept.status, kept.body) == (304, b"")
-    head = site.call(JWKS, method="HEAD")
+    head = site.call(document, method="HEAD")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == plain.headers["content-length"]
-    assert site.call(JWKS, method="POST").status in (401, 405)
+    assert site.call(document, method="POST").status in (401, 405)
     assert site.call("/.well-known/openid-configuration").body["issuer"] == WALLETS
 
 

@@ -75,7 +75,7 @@ def test_its_life_is_that_of_our_tokens() -> None:
 
 @pytest.mark.parametrize("audience", [WALLETS, EDGE])
 def test_no_service_of_the_mesh_takes_one_for_a_service_token(audience: str) -> None:
-    """Made out to it or not: the type is another, and nobody is named as issuer."""
+    """Made out to it or not: nobody is named as its issuer; the type would be another as well."""
     with (
         frozen(),
         made(issuer=WALLETS, spiffe_id="spiffe://wallets.example.com/w") as wallets,
@@ -83,7 +83,7 @@ def test_no_service_of_the_mesh_takes_one_for_a_service_token(audience: str) -> 
     ):
         with pytest.raises(TokenRejected) as refused:
             wallets.verify(edge.jwt_svid(audience))
-        assert refused.value.reason is Reason.BAD_TYPE
+        assert refused.value.reason is Reason.UNKNOWN_ISSUER
 
 
 AUDIENCES: list[tuple[str, Any, str]] = [

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from s2s_mesh import RotationSchedule, Service, ServiceId, TrustConfig
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keyring import KeyRing
+from s2s_mesh.spiffe_bundle import DOCUMENT as BUNDLE
 from s2s_mesh.wellknown import AUTHORIZATION_SERVER, DOCUMENTS, JWKS, OPENID_CONFIGURATION, Answer, WellKnown
 
 from .tokens import EDGE, NOW, key
@@ -19,6 +20,7 @@ from .tokens import EDGE, NOW, key
 FIRST, SECOND = key("ES256", "first"), key("Ed25519", "second")
 SCHEDULE = RotationSchedule.DEFAULT
 OPEN_TO_ALL = {"access-control-allow-origin": "*", "x-content-type-options": "nosniff"}
+EVERY = (*DOCUMENTS, BUNDLE)
 DISCOVERY = (OPENID_CONFIGURATION, AUTHORIZATION_SERVER)
 
 
@@ -28,9 +30,11 @@ def ring_at(now: float = NOW) -> KeyRing:
     return KeyRing(EDGE, SCHEDULE).advance(now, generate=lambda: next(keys))
 
 
-def well_known(issuer: str = EDGE, schedule: RotationSchedule = SCHEDULE) -> WellKnown:
+def well_known(
+    issuer: str = EDGE, schedule: RotationSchedule = SCHEDULE, *, spiffe: bool = True
+) -> WellKnown:
     """A replica's own instance."""
-    return WellKnown(ServiceId.parse(issuer), schedule)
+    return WellKnown(ServiceId.parse(issuer), schedule, spiffe=spiffe)
 
 
 def get(
@@ -78,7 +82,7 @@ def test_a_jwks_holds_public_members_only() -> None:
     assert {entry["use"] for entry in keys} == {"sig"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", EVERY)
 def test_an_answer_may_be_cached_and_read_by_anybody(document: str) -> None:
     """Media type, `max-age` of the schedule, a strong entity tag, CORS and nosniff (I-R1, I-R2)."""
     answer = get(well_known(), ring_at(), document=document)
@@ -147,7 +151,7 @@ def test_a_tag_of_another_content_gets_the_whole_document(header: str) -> None:
     assert get(served, ring, etag=header.format(bare=bare)) == full
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", EVERY)
 def test_head_is_get_without_the_body(document: str) -> None:
     """HEAD has every header of GET, the length too (RFC 9110 section 9.3.2)."""
     served, ring = well_known(), ring_at()
@@ -165,7 +169,7 @@ def test_other_methods_are_refused(method: str, ring: KeyRing | None) -> None:
     assert answer.headers == {**OPEN_TO_ALL, "allow": "GET, HEAD", "content-length": "0"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", EVERY)
 def test_before_a_ring_is_loaded_nothing_is_claimed(document: str) -> None:
     """503 that no cache keeps, and never an empty set, which would mean that all is revoked (I-K5)."""
     for etag in (None, "*"):
@@ -254,12 +258,12 @@ def test_an_algorithm_is_listed_as_long_as_one_of_its_keys_is_published() -> Non
 
 def test_paths_on_the_host() -> None:
     """Below the issuer's path, and for RFC 8414 section 3.1 between host and path as well."""
-    assert well_known().absolute_paths == {
+    assert well_known(spiffe=False).absolute_paths == {
         "/.well-known/jwks.json": JWKS,
         "/.well-known/openid-configuration": OPENID_CONFIGURATION,
         "/.well-known/oauth-authorization-server": AUTHORIZATION_SERVER,
     }
-    assert well_known("https://edge.example.com/apis/edge").absolute_paths == {
+    assert well_known("https://edge.example.com/apis/edge", spiffe=False).absolute_paths == {
         "/apis/edge/.well-known/jwks.json": JWKS,
         "/apis/edge/.well-known/openid-configuration": OPENID_CONFIGURATION,
         "/apis/edge/.well-known/oauth-authorization-server": AUTHORIZATION_SERVER,
@@ -267,10 +271,35 @@ def test_paths_on_the_host() -> None:
     }
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_spiffe_bundle_is_there_for_a_service_with_a_spiffe_id_only() -> None:
+    """At its path on the host and below the issuer's; without the id nobody finds it."""
+    named, nameless = (well_known("https://edge.example.com/apis", spiffe=spiffe) for spiffe in (True, False))
+    assert (*nameless.documents, BUNDLE) == named.documents
+    assert named.absolute_paths == {**nameless.absolute_paths, "/apis" + BUNDLE: BUNDLE}
+    for path in (BUNDLE, "/apis" + BUNDLE):
+        assert (named.document_at(path), nameless.document_at(path)) == (BUNDLE, None)
+    assert named.document_at(BUNDLE + "/") is None
+
+
+def test_the_spiffe_bundle_changes_with_the_keys() -> None:
+    """Body and tag, at the instant of a removal and with a revocation; all revoked is an empty bundle."""
+    served, ring = well_known(), ring_at()
+    removal = ring.records[FIRST.kid].remove_at
+    before, last, after = (get(served, ring, at, BUNDLE) for at in (NOW, removal - 0.001, removal))
+    assert before == last != after
+    assert (kids(before), kids(after)) == ([FIRST.kid], [])  # the other one is an Ed25519 key
+    revoked = get(served, ring.compromise(FIRST.kid, NOW), document=BUNDLE)
+    assert (revoked.status, kids(revoked)) == (200, [])
+    numbers = [json.loads(answer.body)["spiffe_sequence"] for answer in (before, revoked, after)]
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("document", EVERY)
 def test_a_host_header_changes_nothing(document: str) -> None:
     """Documents are built from configuration, whatever Host and X-Forwarded-* say (I-R4)."""
-    service = Service(issuer=EDGE, trust=TrustConfig.parse("version = 1"), key_store="memory://")
+    spiffe_id = "spiffe://edge.example.com/edge"
+    trust = TrustConfig.parse("version = 1")
+    service = Service(issuer=EDGE, trust=trust, key_store="memory://", spiffe_id=spiffe_id)
     app = Starlette(routes=service.routes)
     lies = {
         "host": "evil.example.com",
