@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from . import svid
 from .claims import Claims, check_times, check_token_id, split_scopes
 from .errors import Reason, TokenRejected
 from .identity import ServiceId
 from .trust import ForeignIssuer, TrustConfig
+from .trust_values import SPIFFE
 
 UNTYPED = "jwt"  # what a token without `typ` counts as (RFC 7519 section 5.1), where that is allowed
 _MAX_AUDIENCES = 10
@@ -23,12 +25,20 @@ _OF_USERS = ("act", "sub_id")
 def find(claims: Mapping[str, Any], issuers: Mapping[str, ForeignIssuer]) -> ForeignIssuer | None:
     """The issuer that a token names, byte by byte; None for any that the trust file does not list.
 
+    A JWT-SVID names it by the trust domain of `sub`; its `iss`, where it has one, means nothing there.
+
     Args:
         claims: as decoded; nothing of it is authentic.
         issuers: by issuer.
     """
-    issuer = claims.get("iss")
-    return issuers.get(issuer) if isinstance(issuer, str) else None
+    issuer = claims.get("iss", "")
+    if not isinstance(issuer, str):
+        return None
+    known = issuers.get(issuer)
+    if known is None or known.profile == SPIFFE:
+        known = issuers.get(svid.trust_domain_of(claims.get("sub")))
+        return known if known is not None and known.profile == SPIFFE else None
+    return known
 
 
 def validate(
@@ -45,6 +55,8 @@ def validate(
     Raises:
         TokenRejected: naming the first claim that does not hold.
     """
+    if rules.profile == SPIFFE:
+        claims = svid.completed(claims, rules.issuer, now)
     if claims.get("iss") != rules.issuer:
         raise TokenRejected(Reason.UNKNOWN_ISSUER, "iss is not the issuer whose rules apply")
     own = audience(claims.get("aud"), rules, audiences)

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from .effects import Effect, FetchJWKS
 from .errors import JWKSInvalid
 from .jitter import between
-from .jwks import JWKSet
 from .jwks_fetch import TOTAL_SECONDS, Fetched, FetchFailed, fetch
 from .jwks_shared import MAX_DELAY, SharedJWKS, Turn
 from .log_fields import fields
@@ -180,6 +179,7 @@ class JWKSClient:
         with self._lock:
             self._in_flight.pop(issuer, None)
             if _same_place(source, self._trust.key_sources.get(issuer)):  # not reloaded meanwhile
+                outcome = self._in_order(issuer, outcome)
                 fetched = self._apply(issuer, why, outcome, etag, now, jitter)
         took = time.perf_counter() - began
         self._tell(JWKSFetched(issuer=issuer, why=why.value, result=_result(outcome), at=at, seconds=took))
@@ -187,6 +187,16 @@ class JWKSClient:
         if not self._closed:  # nobody wants to read what a service that was stopped did not get
             _report(issuer, why, outcome)
         return fetched
+
+    def _in_order(
+        self, issuer: str, outcome: SharedSet | Fetched | Exception
+    ) -> SharedSet | Fetched | Exception:
+        if not isinstance(outcome, Exception) and outcome.jwks is not None:
+            try:
+                self._resolver.check_order(issuer, outcome.jwks)
+            except JWKSInvalid as older:
+                return older
+        return outcome
 
     def _apply(
         self,
@@ -208,8 +218,10 @@ class JWKSClient:
             return None
         if outcome.jwks is None and self._resolver.etag(issuer) != etag:
             return None  # "not modified" speaks of a set that a reload has forgotten meanwhile
+        jwks = outcome.jwks or self._resolver.jwks(issuer)
+        if jwks.order is not None and jwks.order.refresh_hint is not None:
+            max_age = jwks.order.refresh_hint
         self._resolver.succeeded(issuer, outcome.jwks, now, max_age=max_age, etag=new_etag, jitter=jitter)
-        jwks = outcome.jwks or JWKSet(self._resolver.keys(issuer))
         return SharedSet(jwks=jwks, fetched_at=now, max_age=max_age, etag=new_etag)
 
 

@@ -18,6 +18,7 @@ from .http_exchange import Answer, exchange, is_identity, media_type, tls_contex
 from .jwks import MAX_BODY, JWKSet
 from .network import CheckedBackend
 from .trust_issuers import Accepted
+from .trust_values import SPIFFE
 
 TOTAL_SECONDS = 5.0
 _MAX_ETAG = 256
@@ -74,7 +75,9 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
                 body = file.read(MAX_BODY + 1)
         except OSError as failed:
             raise FetchFailed(f"{source.jwks_file} cannot be read: {failed.strerror}") from None
-        return Fetched(_read_set(body, source), _FILE_MAX_AGE, None)
+        # what an operator puts there is the latest, whatever was before (SPIFFE Federation section 4.2)
+        pinned = _read_set(body, source)
+        return Fetched(JWKSet(pinned.keys.values(), ignored=pinned.ignored), _FILE_MAX_AGE, None)
     url = source.keys_url
     assert url is not None  # noqa: S101 - the trust file sets exactly one of the three places
     tls = _tls(source.ca_file)
@@ -107,6 +110,8 @@ def _read_set(body: bytes, source: Accepted) -> JWKSet:
     Raises:
         JWKSInvalid: the document must not be used.
     """
+    if source.profile == SPIFFE:
+        return JWKSet.parse_bundle(body, assumed=source.assumed_algorithms)
     return JWKSet.parse(body, assumed=source.assumed_algorithms, eddsa=source.eddsa)
 
 

@@ -13,7 +13,8 @@ from enum import Enum
 
 import msgspec
 
-from .jwks import JWKSet
+from .errors import JWKSInvalid
+from .jwks import JWKSet, Order
 from .keys import VerificationKey
 
 _MAX_JITTER = 0.1
@@ -66,6 +67,7 @@ class _Issuer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     keys: Mapping[str, VerificationKey] = {}
+    order: Order | None = None
     etag: str | None = None
     fetched_at: float | None = None
     stale_until: float = 0
@@ -118,6 +120,24 @@ class KeyResolver:
     def keys(self, issuer: str) -> Collection[VerificationKey]:
         """Every key of the set at hand, be it stale."""
         return self._issuers.get(issuer, _NOTHING).keys.values()
+
+    def jwks(self, issuer: str) -> JWKSet:
+        """The set at hand, be it stale or empty."""
+        known = self._issuers.get(issuer, _NOTHING)
+        return JWKSet(known.keys.values(), order=known.order)
+
+    def check_order(self, issuer: str, jwks: JWKSet) -> None:
+        """Refuse a SPIFFE bundle that is older than the one at hand (standards R15).
+
+        Raises:
+            JWKSInvalid: its sequence is lower, or gone.
+        """
+        held = self._issuers.get(issuer, _NOTHING).order
+        if held is None or held.sequence is None:
+            return
+        said = None if jwks.order is None else jwks.order.sequence
+        if said is None or said < held.sequence:
+            raise JWKSInvalid(f"spiffe_sequence went back from {held.sequence} to {said}")
 
     def etag(self, issuer: str) -> str | None:
         """The entity tag of the set at hand, for a conditional request."""
@@ -192,6 +212,7 @@ class KeyResolver:
         self._issuers[issuer] = msgspec.structs.replace(
             known,
             keys=keys,
+            order=known.order if jwks is None else jwks.order,
             etag=etag,
             fetched_at=now,
             stale_until=now + fresh + self.limits.stale_grace,

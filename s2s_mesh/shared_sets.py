@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from .errors import JWKSInvalid
-from .jwks import JWKSet
+from .jwks import JWKSet, Order
 from .resolver import JWKSCacheLimits
 
 MAX_SKEW = 60.0  # seconds between the clocks of two processes
@@ -45,6 +45,7 @@ class _Set(msgspec.Struct, frozen=True, kw_only=True):
     max_age: Annotated[float, msgspec.Meta(ge=0)] | None
     etag: Annotated[str, msgspec.Meta(pattern=f"^{_ETAG.pattern}$")] | None
     jwks: msgspec.Raw
+    order: Order | None = None
 
 
 class _Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +91,9 @@ class SharedSets(msgspec.Struct, frozen=True, kw_only=True):
         entry = self.sets.get(issuer)
         if entry is None or entry.place != place or not _is_fresh(entry, now, limits):
             return None
+        keys = JWKSet.parse(bytes(entry.jwks)).keys.values()
         return SharedSet(
-            jwks=JWKSet.parse(bytes(entry.jwks)),
+            jwks=JWKSet(keys, order=entry.order),
             # a clock that is ahead makes nothing fresher than an answer of just now
             fetched_at=min(entry.fetched_at, now),
             max_age=entry.max_age,
@@ -134,6 +136,7 @@ class SharedSets(msgspec.Struct, frozen=True, kw_only=True):
             etag=fetched.etag if fetched.etag is not None and _ETAG.fullmatch(fetched.etag) else None,
             # the usable keys only: what else an issuer publishes does not take the others' room
             jwks=msgspec.Raw(fetched.jwks.to_bytes()),
+            order=fetched.jwks.order,
         )
         return SharedSets(sets={**self.sets, issuer: entry}, claims=self.claims)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from .jwks import SVID_USE
 from .keyrecord import KeyRecord
 from .keyring import KeyRing
 from .rotation import RotationSchedule
@@ -14,7 +15,6 @@ from .strict_json import encode
 from .svid import ALGORITHMS, HINTS_IN_LEAD
 
 DOCUMENT = "/.well-known/spiffe-bundle.json"
-USE = "jwt-svid"
 _STEP = 2048  # between two instants, in milliseconds: with it sequences stay below 2**53 until 2109
 
 
@@ -31,11 +31,10 @@ def to_bytes(ring: KeyRing, now: float) -> bytes:
         now: Unix seconds.
     """
     keys = ring.jwks(now).keys
+    known = [kid for kid in sorted(keys) if keys[kid].alg in ALGORITHMS]
     return encode(
         {
-            "keys": [
-                {**keys[kid].public_jwk, "use": USE} for kid in sorted(keys) if keys[kid].alg in ALGORITHMS
-            ],
+            "keys": [{**keys[kid].public_jwk, "use": SVID_USE} for kid in known],
             "spiffe_sequence": sequence(ring, now),
             "spiffe_refresh_hint": refresh_hint(ring.schedule),
         }

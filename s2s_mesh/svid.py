@@ -1,6 +1,6 @@
-"""JWT-SVIDs: what a service shows to software that knows SPIFFE (JWT-SVID sections 2 and 3).
+"""JWT-SVIDs, ours and those of others (JWT-SVID sections 2 and 3).
 
-They have no `iss`. The standard gives it no meaning: who validates one finds the keys by the trust domain of
+Ours have no `iss`. The standard gives it no meaning: who validates one finds the keys by the trust domain of
 `sub`. With it an SVID would be what clouds and OpenID relying parties take, since our `iss` can be discovered
 and `typ` is that of any JWT (WIT-SVID section 3.7 warns of the like); without it, nobody but a SPIFFE
 validator can take one for anything, our own receivers included.
@@ -9,11 +9,12 @@ validator can take one for anything, our own receivers included.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from .claims import new_token_id
-from .errors import ConfigError
-from .spiffe_id import SpiffeId
+from .errors import ConfigError, Reason, TokenRejected
+from .spiffe_id import SpiffeId, is_workload
 
 # of ours; EdDSA is none of JWT-SVID section 2.1
 ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256"})
@@ -107,3 +108,32 @@ def build(*, spiffe_id: SpiffeId, audience: str, now: float, life: int) -> dict[
         "exp": issued_at + life,
         "jti": new_token_id(),
     }
+
+
+def trust_domain_of(subject: Any) -> str:
+    """The trust domain of a `sub`, as `spiffe://example.org`, unchecked; "" for what is no text."""
+    return "/".join(subject.split("/", 3)[:3]) if isinstance(subject, str) else ""
+
+
+def completed(claims: Mapping[str, Any], trust_domain: str, now: float) -> Mapping[str, Any]:
+    """The claims of somebody's JWT-SVID with what its standard lets them leave out.
+
+    `iss` is the trust domain. Without `iat` the token counts as made just now: it may be accepted for as long
+    from now on as if it were, and no longer.
+
+    Args:
+        claims: as decoded; foreign.
+        trust_domain: whose authority signs, as `spiffe://example.org`.
+        now: Unix seconds.
+
+    Raises:
+        TokenRejected: `BAD_SUBJECT`, `sub` is not the SPIFFE ID of a workload of this very trust domain.
+    """
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not is_workload(subject, trust_domain.removeprefix("spiffe://")):
+        raise TokenRejected(Reason.BAD_SUBJECT, f"sub is not the SPIFFE ID of a workload of {trust_domain}")
+    completed = {**claims, "iss": trust_domain}
+    expires_at = claims.get("exp")
+    if "iat" not in claims and type(expires_at) is int:
+        completed["iat"] = min(int(now), expires_at - 1)
+    return completed

@@ -11,6 +11,7 @@ from msgspec import UNSET
 from .identity import ServiceId
 from .trust_format import ForeignIssuerTable, SubjectRow
 from .trust_report import Report, did_you_mean, found, member_path, shown
+from .trust_spiffe import check_spiffe
 from .trust_values import is_loopback, is_plain_http, short_type
 
 ClaimPath = tuple[str, ...]
@@ -103,6 +104,7 @@ def check_foreign(
         if issuer not in meant:
             report.warning(path, f"no [[subject]] row names this issuer{did_you_mean(issuer, meant)}")
         _check_place(issuer, table, path, report)
+        check_spiffe(issuer, table, path, rows, report)
         _warn_without_effect(table, path, report)
     _check_subjects(tables, rows, callers, report)
 

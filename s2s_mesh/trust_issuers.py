@@ -12,10 +12,18 @@ import msgspec
 from msgspec import UNSET
 
 from .identity import ServiceId
+from .svid import ALGORITHMS as SVID_ALGORITHMS
 from .trust_format import DefaultsTable, ForeignIssuerTable, IssuerTable, SourceTable, UserIssuerTable
-from .trust_values import seconds, short_type
+from .trust_values import SPIFFE, seconds, short_type
 
 _DISCOVERY = "/.well-known/openid-configuration"
+# JWT-SVID sections 2.3 and 3: `typ`, `iat` and `jti` may be left out, `alg` of a key likewise
+_SVIDS: dict[str, Any] = {
+    "types": frozenset({"jwt", "jose"}),
+    "allow_missing_typ": True,
+    "allow_missing_jti": True,
+    "keys_without_alg": True,
+}
 _CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "algorithms": ("algorithms", frozenset),
     "typ": ("types", lambda types: frozenset(map(short_type, types))),
@@ -105,7 +113,8 @@ class ForeignIssuer(Accepted, frozen=True, kw_only=True):
 
     Attributes:
         issuer: exact bytes, compared with `iss`; need not be a URL.
-        profile: whose rules its tokens and its keys follow.
+        profile: whose rules its tokens and its keys follow: "jwt", or "spiffe" for a trust domain, whose keys
+            are in a bundle and whose JWT-SVIDs are found by `sub`, name no `iss` and need no `iat`.
         types: "jwt" does not include tokens without `typ`.
         audiences: what it calls our services, and which service that is.
         multi_aud: whether `aud` may name others as well.
@@ -165,9 +174,10 @@ def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTab
     """The entry of a foreign issuer, likewise."""
     # how long tokens live there is decided by somebody else, so [defaults] does not speak for it
     general = msgspec.structs.replace(defaults, max_token_life=UNSET)
-    return ForeignIssuer(
+    profile = "jwt" if table.profile is UNSET else table.profile
+    entry = ForeignIssuer(
         issuer=issuer,
-        profile="jwt" if table.profile is UNSET else table.profile,
+        profile=profile,
         audiences=MappingProxyType({name: ServiceId(own) for name, own in table.audiences.items()}),
         multi_aud=table.multi_aud,
         allow_missing_typ=table.allow_missing_typ,
@@ -179,6 +189,9 @@ def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTab
         **_accepted(general, table),
         allow_loopback_http=defaults.allow_loopback_http,
     )
+    if profile == SPIFFE:
+        entry = msgspec.structs.replace(entry, algorithms=entry.algorithms & SVID_ALGORITHMS, **_SVIDS)
+    return entry
 
 
 def user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) -> UserIssuer:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .trust import ForeignIssuer, IssuerTrust, TrustConfig, UserIssuer
 from .trust_issuers import Accepted
 from .trust_report import member_path, shown
+from .trust_values import SPIFFE
 
 _LEEWAY = 30.0
 _LIFE: dict[type[Accepted], float] = {IssuerTrust: 900.0, ForeignIssuer: 900.0, UserIssuer: 3600.0}
@@ -43,6 +44,8 @@ def relaxations(trust: TrustConfig) -> tuple[str, ...]:
 
 def _of(entry: Accepted) -> Iterator[tuple[str, str]]:
     kind = type(entry)
+    if entry.profile == SPIFFE:
+        yield "profile", "its tokens need no iss and no iat: the trust domain of sub says whose they are"
     if more := sorted(entry.types - _TYPES[kind]):
         yield "typ", f"tokens of type {', '.join(more)} are accepted"
     if entry.max_token_life > _LIFE[kind]:

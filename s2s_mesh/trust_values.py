@@ -20,7 +20,8 @@ Check = Callable[[str, bool], None]
 
 ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519"})
 HEADER_MEMBERS = frozenset({"x5t", "x5t#S256"})  # name a certificate, which nobody here looks for
-PROFILES = frozenset({"jwt"})
+SPIFFE = "spiffe"
+PROFILES = frozenset({"jwt", SPIFFE})
 METHODS = frozenset({"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"})
 SCOPE = r"^[!#-)+-\[\]-~]+$"  # RFC 6749 section 3.3, without the asterisk
 ROLE = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"

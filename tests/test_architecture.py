@@ -35,6 +35,7 @@ FLOORS: list[list[str]] = [
         "trust_members",
         "trust_format",
         "trust_legacy",
+        "trust_spiffe",
         "trust_foreign",
         "trust_reader",
         "trust_checks",
