@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 from spiffe import JwtBundle, JwtSvid, TrustDomain
 from spiffe.errors import PySpiffeError
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from s2s_mesh import Service, TrustConfig
 from s2s_mesh.spiffe_bundle import DOCUMENT
 
+from .jwks_servers import Peer, answer, says
 from .programs import http_server
 from .servers import free_port
-from .tokens import EDGE
+from .spire import DOMAIN as DOMAIN_ID
+from .spire import SUBJECT, bundle, entry, signer, svid
+from .tokens import EDGE, WALLETS
 
 DOMAIN = TrustDomain("edge.example.com")
 ID = "spiffe://edge.example.com/edge"
@@ -46,9 +56,9 @@ class Edge:
         return JwtBundle.parse(DOMAIN, httpx.get(self.url + DOCUMENT).raise_for_status().content)
 
 
-@pytest.fixture(params=["ES256", "ES384", "RS256", "PS256"])
+@pytest.fixture
 def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
-    made = Edge(request.param)
+    made = Edge(getattr(request, "param", "ES256"))
     # its first keys are as old as keys are when they begin to sign
     made.ahead = -made.service.settings.schedule.lead - 3
     made.service.load()
@@ -58,6 +68,7 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
 
 
 @pytest.mark.interop(program="py-spiffe", column="accept")
+@pytest.mark.parametrize("edge", ["ES256", "ES384", "RS256", "PS256"], indirect=True)
 def test_py_spiffe_accepts_our_svid(edge: Edge) -> None:
     """Signed by a key of the bundle that we serve, in the trust domain for which it was fetched."""
     svid = JwtSvid.parse_and_validate(edge.service.jwt_svid(REPORTS), edge.bundle(), {REPORTS})
@@ -90,6 +101,7 @@ def test_py_spiffe_refuses_it_under_the_bundle_of_another_trust_domain(edge: Edg
 
 
 @pytest.mark.interop(program="py-spiffe", column="rotation")
+@pytest.mark.parametrize("edge", ["ES256", "RS256"], indirect=True)
 def test_py_spiffe_survives_a_rotation(edge: Edge) -> None:
     """A bundle fetched before it has the new key already; one fetched after it has the old one still.
 
@@ -108,9 +120,9 @@ def test_py_spiffe_survives_a_rotation(edge: Edge) -> None:
     after, new = edge.bundle(), edge.document()
     assert new["spiffe_sequence"] > old["spiffe_sequence"]
     assert former.split(".")[0] != latter.split(".")[0]
-    for bundle in (before, after):
-        for svid in (former, latter):
-            assert str(JwtSvid.parse_and_validate(svid, bundle, {REPORTS}).spiffe_id) == ID
+    for known in (before, after):
+        for token in (former, latter):
+            assert str(JwtSvid.parse_and_validate(token, known, {REPORTS}).spiffe_id) == ID
 
 
 def test_py_spiffe_refuses_a_revoked_key_once_it_has_looked_again(edge: Edge) -> None:
@@ -124,3 +136,84 @@ def test_py_spiffe_refuses_a_revoked_key_once_it_has_looked_again(edge: Edge) ->
     with pytest.raises(PySpiffeError, match="Authority not found"):
         JwtSvid.parse_and_validate(former, edge.bundle(), {REPORTS})
     JwtSvid.parse_and_validate(edge.service.jwt_svid(REPORTS), edge.bundle(), {REPORTS})
+
+
+@pytest.mark.interop(program="py-spiffe", column="both directions")
+def test_what_py_spiffe_takes_for_an_svid_lets_a_workload_call_us(tmp_path: Path) -> None:
+    """A trust domain as SPIRE has it, its bundle behind TLS (`https_web`): the same token opens both doors.
+
+    Expired, or for somebody else, it opens neither. And with our own bundle as theirs, a service of ours is a
+    workload to another service of ours.
+    """
+    now = int(time.time())
+    good: dict[str, Any] = {"iat": now, "exp": now + 60}
+    tokens = {
+        "good": svid(WALLETS, **good).decode(),
+        "expired": svid(WALLETS, iat=now - 600, exp=now - 300).decode(),
+        "for others": svid(REPORTS, **good).decode(),
+        "of another domain": svid(WALLETS, sub="spiffe://example.com/ns/payments", **good).decode(),
+    }
+    # what its Workload API hands out: the keys for JWT-SVIDs only
+    theirs = JwtBundle.parse(TrustDomain("example.org"), json.dumps({"keys": [entry(signer())]}).encode())
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    says_bundle = says(answer(bundle(entry(signer())), kind="application/json"))
+    edge = Edge("ES256")
+    with (
+        Peer(says_bundle, tls=context) as endpoint,
+        http_server(edge.service.wrap(Starlette()), int(edge.url.rpartition(":")[2])),
+    ):
+        (tmp_path / "trust.toml").write_text(TRUST.format(spire=endpoint.url("/"), edge=edge.url + DOCUMENT))
+        wallets = Service(issuer=WALLETS, trust=tmp_path / "trust.toml", key_store=None)
+        port = free_port()
+        with http_server(wallets.wrap(Starlette(routes=[Route("/", whoami)])), port):
+
+            def call(token: str) -> httpx.Response:
+                return httpx.get(f"http://127.0.0.1:{port}/", headers={"authorization": f"Bearer {token}"})
+
+            assert str(JwtSvid.parse_and_validate(tokens["good"], theirs, {WALLETS}).spiffe_id) == SUBJECT
+            assert call(tokens["good"]).json() == ["https://settlement.example.com", DOMAIN_ID, SUBJECT]
+            for name in ("expired", "for others", "of another domain"):
+                with pytest.raises(PySpiffeError):
+                    JwtSvid.parse_and_validate(tokens[name], theirs, {WALLETS})
+                assert call(tokens[name]).status_code == 401, name
+            ours = edge.service.jwt_svid(WALLETS)
+            assert str(JwtSvid.parse_and_validate(ours, edge.bundle(), {WALLETS}).spiffe_id) == ID
+            assert call(ours).json() == [EDGE_SERVICE, "spiffe://edge.example.com", ID]
+            assert call(edge.service.jwt_svid(REPORTS)).status_code == 401
+
+
+async def whoami(request: Request) -> JSONResponse:
+    caller = request.user
+    return JSONResponse([caller.issuer, caller.vouched_by, caller.subject])
+
+
+EDGE_SERVICE = "https://edge-by-spiffe.example.com"
+TRUST = """
+version = 1
+[defaults]
+allow_loopback_http = true
+[foreign_issuers."spiffe://example.org"]
+profile = "spiffe"
+jwks_uri = "{spire}"
+ca_file = "authority.pem"
+[foreign_issuers."spiffe://edge.example.com"]
+profile = "spiffe"
+jwks_uri = "{edge}"
+[[subject]]
+issuer = "spiffe://example.org"
+subject = "spiffe://example.org/ns/payments/sa/settlement"
+service = "https://settlement.example.com"
+[[subject]]
+issuer = "spiffe://edge.example.com"
+subject = "spiffe://edge.example.com/edge"
+service = "https://edge-by-spiffe.example.com"
+[[allow]]
+issuer = "https://settlement.example.com"
+audience = "https://wallets.example.com"
+[[allow]]
+issuer = "https://edge-by-spiffe.example.com"
+audience = "https://wallets.example.com"
+"""

@@ -11,7 +11,7 @@ import pytest
 from s2s_mesh import ConfigError, RotationSchedule, Service, TokenRejected, TrustConfig
 from s2s_mesh.errors import Reason
 from s2s_mesh.jws import b64url_decode
-from s2s_mesh.svid import check_audience
+from s2s_mesh.svid import check_audience, completed, trust_domain_of
 
 from .tokens import EDGE, LOGIN, NOW, WALLETS, frozen
 
@@ -183,3 +183,28 @@ def test_the_environment_names_it() -> None:
     assert named.settings.spiffe_id == ID
     with pytest.raises(ConfigError, match="S2S_MESH_SPIFFE_ID"):
         Service.from_env({**environ, "S2S_MESH_SPIFFE_ID": "edge"}, trust=TRUST)
+
+
+COMPLETED = "spiffe://example.org"
+
+
+@pytest.mark.parametrize(
+    "sub",
+    [COMPLETED, f"{COMPLETED}/", "spiffe://example.com/x", "https://example.org/x", None, [f"{COMPLETED}/x"]],
+)
+def test_an_svid_of_somebody_else_names_a_workload_of_that_very_trust_domain(sub: Any) -> None:
+    """Before any row of the trust file is asked."""
+    with pytest.raises(TokenRejected, match=f"sub is not the SPIFFE ID of a workload of {COMPLETED}"):
+        completed({"sub": sub, "exp": NOW + 60}, COMPLETED, NOW)
+
+
+def test_what_an_svid_may_leave_out_is_filled_in() -> None:
+    """`iss` is the trust domain, whatever it says; `iat` is now, if it says nothing."""
+    claims = {"sub": f"{COMPLETED}/x", "exp": NOW + 60}
+    assert completed(claims, COMPLETED, NOW + 0.9) == {**claims, "iss": COMPLETED, "iat": NOW}
+    assert completed({**claims, "iss": EDGE, "iat": 5}, COMPLETED, NOW)["iat"] == 5
+    assert completed({**claims, "iss": EDGE}, COMPLETED, NOW)["iss"] == COMPLETED
+    assert "iat" not in completed({**claims, "exp": "x"}, COMPLETED, NOW)
+    assert trust_domain_of(f"{COMPLETED}/x/y") == COMPLETED
+    assert trust_domain_of(COMPLETED) == COMPLETED
+    assert trust_domain_of(None) == ""
