@@ -24,7 +24,7 @@ from .inbound import Inbound, RequestFacts
 from .route_rules import PROVED, check_bound
 from .strict_json import encode
 from .trust import ForeignIssuer, IssuerTrust, TrustConfig
-from .trust_values import HEADER_MEMBERS
+from .trust_values import HEADER_MEMBERS, SPIFFE
 from .verifier import Verifier
 
 # In the verifier's order. `found` names the members of the token that the check is about.
@@ -291,7 +291,8 @@ class _Case:
     def _expected_of_foreign(self, check: str) -> str:
         """Where a foreign issuer, and whom it means, is looked up."""
         if check == "issuer":
-            return "an issuer of [foreign_issuers]"
+            spiffe = self._foreign is not None and self._foreign.profile == SPIFFE
+            return f"{'the trust domain of sub, ' if spiffe else ''}an issuer of [foreign_issuers]"
         if check == "subject":
             row = "a [[subject]] row of this issuer"
             return row if self._service is None else f"{row}: it stands for {self._service}"

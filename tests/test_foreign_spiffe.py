@@ -18,6 +18,7 @@ from s2s_mesh.shared_sets import SharedSet, SharedSets
 from s2s_mesh.trust import TrustFileError
 from s2s_mesh.trust_relaxations import relaxations
 
+from .command_line import make_terminal
 from .hostile import rows
 from .jwks_servers import Clock, JWKSServer, Wallets
 from .spire import DOMAIN, KID, LATER_KID, SUBJECT, bundle, entry, signer, svid
@@ -189,6 +190,21 @@ def test_everything_else_is_refused(accept: Callable[..., Any], token: bytes, re
     with pytest.raises(TokenRejected) as refused:
         accept(token)
     assert refused.value.reason is reason
+
+
+def test_explain_says_by_what_the_issuer_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`trust explain` goes the same way, and names the row."""
+    terminal = make_terminal(tmp_path, monkeypatch)
+    for name in ("bundle.json", "other.json"):
+        (tmp_path / name).write_bytes(bundle(entry(signer())))
+    (tmp_path / "trust.toml").write_text(FILE.format(source='jwks_file = "bundle.json"'))
+    terminal.environment |= {"S2S_MESH_ISSUER": WALLETS, "S2S_MESH_TRUST_FILE": "trust.toml"}
+    with frozen():
+        explained = terminal.call("trust", "explain", "-", stdin=svid(WALLETS))
+    text = " ".join(explained.stdout.split())
+    assert "✓ issuer the trust domain of sub, an issuer of [foreign_issuers] ✓" in text
+    assert f"a [[subject]] row of this issuer: it stands for {SETTLEMENT}" in text
+    assert explained.exit_code == 0
 
 
 # -- bundles ------------------------------------------------------------------------------------------------

@@ -487,3 +487,19 @@ def test_a_foreign_issuer_vouches_for_a_service(mesh: Mesh) -> None:
     ):
         with pytest.raises(TokenRejected):
             service.verify(wrong)
+
+
+def test_a_spiffe_trust_domain_vouches_for_a_service(mesh: Mesh) -> None:
+    """By SPIFFE ID; who is of another trust domain is not of this one."""
+    domain, caller = "spiffe://example.org", "https://batch.example.com"
+    trust = TrustConfig.parse(
+        f'version = 1\n[foreign_issuers."{domain}"]\nprofile = "spiffe"\njwks_file = "bundle.json"\n'
+        f'[[subject]]\nissuer = "{domain}"\nsubject = "{domain}/batch"\nservice = "{caller}"\n'
+        f'[[allow]]\nissuer = "{caller}"\naudience = "{WALLETS}"\n'
+    )
+    service = mesh.service(WALLETS, trust=trust)
+    principal = service.verify(mesh.foreign_token(domain, f"{domain}/batch"))
+    assert (principal.issuer, principal.vouched_by) == (caller, domain)
+    for sub in (f"{domain}/other", "spiffe://example.com/batch"):
+        with pytest.raises(TokenRejected):
+            service.verify(mesh.foreign_token(domain, sub))
