@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -15,12 +15,16 @@ from s2s_mesh.errors import ConfigError
 from s2s_mesh.keyring import KeyRing
 from s2s_mesh.rotation import RotationSchedule
 from s2s_mesh.spiffe_bundle import refresh_hint, sequence, to_bytes
+from s2s_mesh.store import open_store
 
 from .key_pool import Keys
+from .managers import manager
+from .servers import RedisServer
 from .test_keyring_model import TIGHT
-from .tokens import EDGE, NOW, key
+from .tokens import EDGE, NOW, Clock, key
 
 DEFAULT, FAST = RotationSchedule.DEFAULT, RotationSchedule.FAST_FOR_TESTS
+KEK = bytes(range(32))
 PLAYS = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -131,6 +135,32 @@ def test_a_ring_that_is_made_anew_goes_on_above_the_lost_one() -> None:
 def test_a_ring_without_keys_has_a_number() -> None:
     """Nothing was ever published."""
     assert sequence(KeyRing(EDGE, DEFAULT), NOW) == 0
+
+
+def test_replicas_on_one_redis_serve_the_same_bundle_and_a_new_one_goes_on() -> None:
+    """To the byte, at every step; what is forgotten is written once, however many there are."""
+    clock = Clock()
+    with RedisServer() as server:
+        replicas = [manager(open_store(server.url, issuer=EDGE), clock, keks=[KEK]) for _ in range(3)]
+        try:
+            ring = replicas[0].refresh()
+            oldest = min(ring.records.values(), key=lambda record: record.remove_at)
+            seen = []
+            for at in (NOW, oldest.sign_until, oldest.remove_at, oldest.remove_at + 2 * DEFAULT.max_skew):
+                clock.now = at
+                for replica in replicas:
+                    replica.refresh()
+                bundles = {to_bytes(replica.refresh(), at) for replica in replicas}
+                assert len(bundles) == 1
+                seen.append(json.loads(bundles.pop())["spiffe_sequence"])
+            assert oldest.kid not in replicas[0].refresh().records
+            assert seen[0] < seen[1] < seen[2] == seen[3]
+            assert sum(replica.writes for replica in replicas) == 3
+            with closing(manager(open_store(server.url, issuer=EDGE), clock, keks=[KEK])) as started:
+                assert sequence(started.refresh(), clock()) == seen[3]
+        finally:
+            for replica in replicas:
+                replica.close()
 
 
 class AnyHistory(RuleBasedStateMachine):

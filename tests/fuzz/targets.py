@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from s2s_mesh.errors import JWKSInvalid
 from s2s_mesh.identity import ServiceId
-from s2s_mesh.jwks import JWKSet
+from s2s_mesh.jwks import SVID_USE, JWKSet
 from s2s_mesh.keys import ALGORITHMS, PRIVATE_MEMBERS, SigningKey
 from s2s_mesh.trust import TrustConfig, TrustFileError
 from tests.receiver import TRUST
@@ -152,14 +152,17 @@ def authorization_target(door: Door) -> Target:
 # -- documents ----------------------------------------------------------------------------------------------
 
 
-def jwks_target() -> Target:
-    """The body of a JWKS: refused whole, or a set of strong public keys that is written and read the same."""
+def jwks_target(parse: Callable[[bytes], JWKSet] = JWKSet.parse, *, use: str = "sig") -> Target:
+    """The body of a JWKS: refused whole, or a set of strong public keys that is written and read the same.
+
+    With another `parse`, of whatever it reads, where the keys have this `use`.
+    """
     pairs = [key(alg) for alg in sorted(ALGORITHMS)]
     fits_anything = b"\1" + bytes(63)
 
     def run(body: bytes) -> str:
         try:
-            parsed = JWKSet.parse(body)
+            parsed = parse(body)
         except JWKSInvalid as refused:
             return str(refused)
         entries = json.loads(body)["keys"]
@@ -170,7 +173,8 @@ def jwks_target() -> Target:
         insist(JWKSet.parse(written).to_bytes() == written, "a set does not survive being served")
         for kid, found in parsed.keys.items():
             insist(found.kid == kid and found.alg in ALGORITHMS, "a key is not who it is")
-            insist(any(entry.get("kid") == kid for entry in entries), "a key out of nowhere")
+            told = [entry for entry in entries if entry.get("kid") == kid and entry.get("use", "sig") == use]
+            insist(bool(told), "a key out of nowhere")
             insist(not PRIVATE_MEMBERS & found.public_jwk.keys(), "a private member is kept")
             if any(found.verify(b"x", forged) for forged in (b"", bytes(64), fits_anything, bytes(384))):
                 raise Forgery(f"{found!r} verifies anything")
@@ -185,7 +189,22 @@ def jwks_target() -> Target:
         ).encode()
     ]
     seeds += [json.dumps({"keys": [{**pairs[0].public.public_jwk, **pairs[0].private_members()}]}).encode()]
+    seeds = [seed.replace(b'"use":"sig"', f'"use":"{use}"'.encode()) for seed in seeds]
     return Target("jwks", seeds, json_change, run)
+
+
+def bundle_target() -> Target:
+    """The same of a SPIFFE bundle; what it says of its own order are whole numbers or nothing."""
+
+    def parse(body: bytes) -> JWKSet:
+        parsed = JWKSet.parse_bundle(body, assumed=ALGORITHMS)
+        insist(all(number is None or type(number) is int for number in parsed.order or ("",)), "no order")
+        return parsed
+
+    target = jwks_target(parse, use=SVID_USE)
+    order = b'{"spiffe_sequence":7,"spiffe_refresh_hint":300,'
+    seeds = [*target.seeds, *(seed.replace(b"{", order, 1) for seed in target.seeds)]
+    return Target("bundle", seeds, target.change, target.run)
 
 
 def trust_target() -> Target:
@@ -248,9 +267,10 @@ trust_domain = "https://example.com"
 issuer = "{EDGE}"
 audience = "{WALLETS}"
 """
-NAMES = ("token", "header", "jwks", "trust", "authorization", "user", "discovery")
+NAMES = ("token", "header", "jwks", "trust", "authorization", "user", "discovery", "bundle")
 _DOCUMENTS: dict[str, Callable[[], Target]] = {
     "jwks": jwks_target,
+    "bundle": bundle_target,
     "trust": trust_target,
     "user": lambda: Target("user", providers.CLAIMS, json_change, providers.read_claims),
     "discovery": lambda: Target("discovery", providers.DOCUMENTS, json_change, providers.read_document),
