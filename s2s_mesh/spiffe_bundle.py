@@ -1,6 +1,7 @@
 """Our keys as a SPIFFE bundle, for those who fetch it from us (SPIFFE Trust Domain and Bundle, section 4).
 
-A document of its own: there the `use` of a key is `jwt-svid`, and entries with any other are ignored.
+A document of its own: there the `use` of a key is `jwt-svid`, and entries with any other are ignored. `alg`
+stays, although SPIRE writes none: a key is for one algorithm (RFC 8725 section 3.1).
 """
 
 from __future__ import annotations
