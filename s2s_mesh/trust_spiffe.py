@@ -14,7 +14,10 @@ from .trust_values import SPIFFE
 
 _SCHEME = "spiffe://"
 # what JWT-SVID and the bundle format say themselves
-_SETTLED = ("typ", "allow_missing_typ", "allow_missing_jti", "keys_without_alg", "eddsa", "discovery")
+_SETTLED = (
+    *("typ", "header_members", "allow_missing_typ", "allow_missing_jti"),
+    *("keys_without_alg", "eddsa", "discovery"),
+)
 
 
 def check_spiffe(
@@ -45,7 +48,7 @@ def check_spiffe(
     if name == issuer or not is_trust_domain(name):
         report.problem(path, f'{found(issuer)}; expected a trust domain, such as "spiffe://example.org"')
     for member in _SETTLED:
-        if getattr(table, member) not in (UNSET, False):
+        if (said := getattr(table, member)) is not UNSET and said:
             report.problem(f"{path}.{member}", f'found beside profile = "{SPIFFE}", which settles that')
     if table.algorithms is not UNSET and (unknown := sorted(set(table.algorithms) - ALGORITHMS)):
         report.problem(

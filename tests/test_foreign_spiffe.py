@@ -411,6 +411,13 @@ PROBLEMS: list[tuple[str, str, str, str, str]] = [
         SUBJECT,
         "which settles that",
     ),
+    (
+        "header_members",
+        DOMAIN,
+        'profile = "spiffe"\njwks_file = "b"\nheader_members = ["x5t"]',
+        SUBJECT,
+        "which settles that",
+    ),
     ("eddsa", DOMAIN, 'profile = "spiffe"\njwks_file = "b"\neddsa = true', SUBJECT, "which settles that"),
     (
         "Ed25519",
