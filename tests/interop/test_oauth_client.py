@@ -124,7 +124,7 @@ def test_a_replayed_assertion_is_refused(calling: Fleet) -> None:
 
 def test_a_service_token_for_the_server_would_be_an_assertion_so_none_is_ever_made(calling: Fleet) -> None:
     """oidc-provider does not look at `typ`: it takes at+jwt with such an audience. We never sign one."""
-    calling.client()
+    calling.client().token()  # from then on its token endpoint is known
     typed = assertion(calling, TokenKind.SERVICE)
     assert decode(typed.encode()).header.typ == "at+jwt"
     assert calling.server.ask(calling.issuer, typed).status_code == 200
