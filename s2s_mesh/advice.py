@@ -24,10 +24,12 @@ ADVICE: Mapping[Reason, str] = {
     Reason.BAD_USER: "the token's maker must write sub_id and act as docs/users.md has it, itself outermost",
     Reason.USER_NOT_ACCEPTED: "the caller must leave on_behalf_of out; or set user in the [[route]] row",
     Reason.PROOF_MISSING: (
-        'for routes with proof = "wpt" the caller must send with service.transport(AUDIENCE); a service that '
-        "has none takes plain tokens only"
+        'for routes with proof = "wpt" the caller must send with service.transport(AUDIENCE), for "mtls" '
+        "with certificate=FILE as well; a service that has neither takes no token that is bound to a key"
     ),
-    Reason.PROOF_MISMATCH: "the token's maker must bind it by cnf.jkt and nothing else, or not at all",
+    Reason.PROOF_MISMATCH: (
+        "the token's maker must bind it by cnf.jkt or by cnf.x5t#S256, as the route wants, or not at all"
+    ),
     Reason.BAD_SUBJECT: "the token's maker must set sub and client_id to its own id",
     Reason.BAD_JTI: "the token's maker must give each token a jti of 1 to 256 characters",
     Reason.BAD_SCOPE: "the token's maker must write scope as names with single spaces between",
@@ -54,6 +56,9 @@ FOREIGN_ADVICE: Mapping[Reason, str] = {
     Reason.BAD_JTI: "have the issuer give each token a jti, or set allow_missing_jti in its table",
     Reason.BAD_SCOPE: "set ignore_scope in its table, if what its tokens say in scope is none of our scopes",
     Reason.BAD_USER: "a foreign issuer vouches for services only: the token must have neither act nor sub_id",
-    Reason.PROOF_MISSING: "have the issuer make tokens that are bound to no key: nobody can prove it here",
+    Reason.PROOF_MISSING: (
+        "have the issuer make tokens that are bound to no key, which nobody can prove here; one that is "
+        "bound to the client certificate is good on its connection"
+    ),
     Reason.BAD_ALGORITHM: "allow the algorithm in this issuer's table; eddsa = true if it is EdDSA",
 }

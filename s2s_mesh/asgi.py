@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .certificates import Peer, ProxyField
 from .context import SERVING, serving
 from .doors import (
     MARK,
@@ -112,6 +113,7 @@ class MeshMiddleware:
         self._service = service
         self._serve_well_known = serve_well_known
         self._public_paths = service.public_paths
+        self._proxies = service.proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -122,6 +124,8 @@ class MeshMiddleware:
         if MARK in scope:
             raise ConfigError(TWICE)
         scope[MARK] = True
+        if self._proxies is not None:
+            strip(scope, self._proxies)
         if kind == "http" and "/.well-known/" in scope["path"]:
             document = document_at(self._service, scope["method"], _route_path(scope))
             if document is not None:
@@ -198,7 +202,25 @@ def facts_of(scope: Scope, *, public: bool) -> RequestFacts:
         raw_path=scope.get("raw_path") or quote(scope["path"]).encode(),
         query=scope.get("query_string", b""),
         public=public,
+        connection=scope,
+        look=peer_of,
     )
+
+
+def peer_of(scope: Scope) -> Peer:
+    """Who is at the other end, as the server says: `client`, and the TLS extension of ASGI."""
+    client, tls = scope.get("client"), (scope.get("extensions") or {}).get("tls") or {}
+    chain = () if tls.get("client_cert_error") else tls.get("client_cert_chain") or ()
+    first = next(iter(chain), None)
+    return Peer(
+        None if client is None else str(client[0]),
+        None if first is None else str(first).encode("ascii", "replace"),
+    )
+
+
+def strip(scope: Scope, proxies: ProxyField) -> None:
+    """Take out what says who presents a certificate, but for what a proxy of ours says."""
+    scope["headers"] = proxies.without_foreign(scope["headers"], peer_of(scope).address)
 
 
 def _with_sunset(scope: Scope, send: Send, principal: Principal, ends_at: float) -> Send:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import re
 import secrets
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -25,6 +25,32 @@ _MAX_TIME = 2**53
 _MAX_JTI = 256
 _MAX_SCOPES = 100
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
+
+
+JKT, X5T = "jkt", "x5t#S256"
+
+
+class Confirmation(NamedTuple):
+    """What a token is bound to: the one member of its `cnf` (RFC 7800).
+
+    Attributes:
+        method: `jkt`, a key (RFC 9449 section 6.1); `x5t#S256`, a client certificate (RFC 8705 section 3.1).
+        thumbprint: SHA-256 of that key (RFC 7638) or certificate (DER), base64url without padding.
+    """
+
+    method: str
+    thumbprint: str
+
+
+def no_certificate() -> str:
+    """The thumbprint of the client certificate where nobody looks for one.
+
+    Raises:
+        TokenRejected: always; a bound token is never good as a plain bearer.
+    """
+    raise TokenRejected(
+        Reason.PROOF_MISSING, "the token is bound to a certificate (cnf) and came where none is looked for"
+    )
 
 
 class ClaimRules(Protocol):
@@ -52,7 +78,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         not_before: Unix seconds from which it may be accepted, leeway included.
         expires_at: Unix seconds, `exp` as written.
         scopes: what it asks for; None where the claim is absent.
-        thumbprint: of the key that the token is bound to, `cnf.jkt`; None for a plain bearer token.
+        confirmation: what the token is bound to; None for a plain bearer token.
         user: on whose behalf the caller acts, or None; whether it may is not looked at.
     """
 
@@ -62,7 +88,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     not_before: float
     expires_at: int
     scopes: frozenset[str] | None
-    thumbprint: str | None
+    confirmation: Confirmation | None
     user: EndUser | None = None
 
 
@@ -78,7 +104,7 @@ def build(
     scopes: Collection[str] | None,
     now: float,
     life: int,
-    thumbprint: str | None = None,
+    confirmation: Confirmation | None = None,
     user: EndUser | None = None,
 ) -> dict[str, Any]:
     """The claims of a new service token (I-C1 to I-C7).
@@ -89,7 +115,7 @@ def build(
         scopes: what to ask for; None leaves the claim out, which asks for all that is granted.
         now: Unix seconds.
         life: seconds until it expires.
-        thumbprint: of the key to bind it to (RFC 9449 section 6.1); None for a plain bearer token.
+        confirmation: what to bind it to; None for a plain bearer token.
         user: on whose behalf we call, checked (`users.check`); the token does not outlive it.
 
     Raises:
@@ -105,8 +131,8 @@ def build(
         "exp": issued_at + life,
         "jti": new_token_id(),
     }
-    if thumbprint is not None:
-        claims["cnf"] = {"jkt": thumbprint}
+    if confirmation is not None:
+        claims["cnf"] = {confirmation.method: confirmation.thumbprint}
     if scopes is not None:
         claims["scope"] = " ".join(sorted(scopes))
     if user is not None:
@@ -138,6 +164,7 @@ def validate(
     now: float,
     *,
     with_proof: bool = False,
+    certificate: Callable[[], str] = no_certificate,
     services: Collection[str] = (),
 ) -> Claims:
     """Check every claim of a service token (standards (a)2 steps 9 and 12).
@@ -147,8 +174,10 @@ def validate(
         rules: of the issuer found in the trust file.
         audiences: our own identifiers.
         now: Unix seconds.
-        with_proof: whether a proof came along, which the caller checks against `Claims.thumbprint`; without,
-            a token that is bound to a key is refused.
+        with_proof: whether a proof came along, which the caller checks against `Claims.confirmation`;
+            without, a token that is bound to a key is refused.
+        certificate: the thumbprint of the client certificate, for a token that is bound to one; raises
+            `TokenRejected` where there is none.
         services: ids of services, which no user may have.
 
     Raises:
@@ -161,7 +190,9 @@ def validate(
     user = None
     if "act" in claims or "sub_id" in claims:
         user = users.read(claims, rules.issuer, services, expires_at)
-    thumbprint = _thumbprint(claims["cnf"], with_proof=with_proof) if "cnf" in claims else None
+    bound = None
+    if "cnf" in claims:
+        bound = confirmation(claims["cnf"], with_proof=with_proof, certificate=certificate)
     if user is None and not claims.get("sub") == claims.get("client_id") == rules.issuer:
         raise TokenRejected(
             Reason.BAD_SUBJECT, "sub or client_id is not the issuer itself, and no user is carried"
@@ -173,7 +204,7 @@ def validate(
         not_before=not_before,
         expires_at=expires_at,
         scopes=split_scopes(claims["scope"]) if "scope" in claims else None,
-        thumbprint=thumbprint,
+        confirmation=bound,
         user=user,
     )
 
@@ -190,16 +221,33 @@ def check_token_id(claims: Mapping[str, Any]) -> str:
     return jti
 
 
-def _thumbprint(cnf: Any, *, with_proof: bool) -> str:
+def confirmation(cnf: Any, *, with_proof: bool, certificate: Callable[[], str]) -> Confirmation:
+    """What a token is bound to; a certificate is compared here, a key by whoever verifies the proof.
+
+    Args:
+        cnf: the claim; foreign.
+        with_proof, certificate: as for `validate`.
+
+    Raises:
+        TokenRejected: `PROOF_MISSING` or `PROOF_MISMATCH`.
+    """
+    if isinstance(cnf, dict) and cnf.keys() == {X5T}:
+        if certificate() != cnf[X5T]:
+            raise TokenRejected(
+                Reason.PROOF_MISMATCH, "the token is bound (cnf) to another certificate than the client's"
+            )
+        return Confirmation(X5T, cnf[X5T])
     if not with_proof:
         # RFC 9449 section 7.2: a bound token is never good as a plain bearer
         raise TokenRejected(
             Reason.PROOF_MISSING, "the token is bound to a key (cnf) but came as a plain bearer"
         )
-    jkt = cnf.get("jkt") if isinstance(cnf, dict) and len(cnf) == 1 else None
+    jkt = cnf.get(JKT) if isinstance(cnf, dict) and len(cnf) == 1 else None
     if not isinstance(jkt, str):
-        raise TokenRejected(Reason.PROOF_MISMATCH, "cnf is not one jkt, the only binding that is known here")
-    return jkt
+        raise TokenRejected(
+            Reason.PROOF_MISMATCH, "cnf is neither one jkt nor one x5t#S256, the bindings that are known here"
+        )
+    return Confirmation(JKT, jkt)
 
 
 def _audience(aud: Any, own: Collection[str]) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
+from .certificates import ProxyField
 from .claims import check_scopes
 from .context import serving
 from .drivers import drive, drive_async
@@ -49,6 +50,10 @@ class Door(Protocol):
     @property
     def public_paths(self) -> frozenset[str]:
         """Exact paths that also let anonymous callers in."""
+
+    @property
+    def proxies(self) -> ProxyField | None:
+        """The field in which proxies hand on their clients' certificates, or None."""
 
     @property
     def clock(self) -> Callable[[], float]:

@@ -67,6 +67,8 @@ class Reason(str, Enum):
     PROOF_MISMATCH = "proof_mismatch"
     BAD_WIT = "bad_wit"
     BAD_WPT = "bad_wpt"
+    # what our own proxy says of the client's certificate
+    CERTIFICATE_FIELD = "certificate_field"
     # the key and the signature
     UNKNOWN_KID = "unknown_kid"
     KEY_MISMATCH = "key_mismatch"

@@ -17,6 +17,7 @@ import msgspec
 
 from . import evidence, foreign_token, jws
 from .advice import ADVICE, FOREIGN_ADVICE
+from .claims import X5T
 from .effects import Answer, Effect
 from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import Principal
@@ -130,7 +131,9 @@ def explain_token(
     case = _Case(verifier, whole, _found(token), now, request, [name for name, _, _ in _CHECKS])
     principal = None
     try:
-        principal = yield from verifier.verify(token, now, with_proof=inbound.wants_proof)
+        principal = yield from verifier.verify(
+            token, now, with_proof=inbound.wants_proof, certificate=lambda: str(case.found["cnf"][X5T])
+        )
         if request is not None:
             rule = inbound.check_route(request, principal)
             check_bound(rule, principal)
@@ -212,7 +215,7 @@ class _Case:
     ) -> None:
         self._own = sorted(verifier.audiences)
         self._whole = whole
-        self._found = found
+        self.found = found
         self._now = now
         self._checks = [name for name in checks if request is not None or name not in _OF_THE_ROUTE]
         self._request = request
@@ -238,7 +241,7 @@ class _Case:
 
     def refused(self, reason: Reason, detail: str, scopes: frozenset[str] = frozenset()) -> Explanation:
         check = next(name for name, reasons, _ in _CHECKS if reason in reasons)
-        if not self._found and check != "form":
+        if not self.found and check != "form":
             check = "header"  # an alg or typ that is no text fails with the header
         failed = self._checks.index(check)
         steps = [self._step(name, Verdict.PASSED) for name in self._checks[:failed]]
@@ -255,7 +258,7 @@ class _Case:
 
     def _step(self, check: str, verdict: Verdict) -> Step:
         members = next(members for name, _, members in _CHECKS if name == check)
-        found = [f"{name} {_json(self._found[name])}" for name in members if name in self._found]
+        found = [f"{name} {_json(self.found[name])}" for name in members if name in self.found]
         if check == "route" and self._request is not None:
             found = [f"{self._request.method} {quote(self._request.raw_path, safe='/%')}"]
         return Step(check=check, verdict=verdict, found=", ".join(found), expected=self._expected(check))
@@ -274,6 +277,9 @@ class _Case:
             return " or ".join(sorted(known.algorithms))
         if check == "type":
             return " or ".join(sorted(known.types))
+        cnf = self.found.get("cnf")
+        if check == "proof" and isinstance(cnf, Mapping) and X5T in cnf:
+            return "a connection with that client certificate, which is not looked at here"
         if check == "times":
             return f"now {self._now:.0f}, leeway {known.leeway:g} s, life {known.max_token_life:g} s at most"
         if check == "key":
@@ -322,7 +328,7 @@ class _Case:
         return ADVICE[reason]
 
     def _row(self) -> str:
-        audience = self._found.get("aud")
+        audience = self.found.get("aud")
         caller = self._service or self._caller
         audience = audience if audience in self._own else self._own[0]
         return f"add [[allow]] issuer = {_json(caller)}, audience = {_json(audience)} to the trust file"

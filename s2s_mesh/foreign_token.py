@@ -6,11 +6,11 @@ Three questions, each answered by one function, all of them before a key is look
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import svid
-from .claims import Claims, check_times, check_token_id, split_scopes
+from .claims import Claims, check_times, check_token_id, confirmation, no_certificate, split_scopes
 from .errors import Reason, TokenRejected
 from .identity import ServiceId
 from .trust import ForeignIssuer, TrustConfig
@@ -42,7 +42,11 @@ def find(claims: Mapping[str, Any], issuers: Mapping[str, ForeignIssuer]) -> For
 
 
 def validate(
-    claims: Mapping[str, Any], rules: ForeignIssuer, audiences: Collection[str], now: float
+    claims: Mapping[str, Any],
+    rules: ForeignIssuer,
+    audiences: Collection[str],
+    now: float,
+    certificate: Callable[[], str] = no_certificate,
 ) -> Claims:
     """Check every claim that decides something, except whom `sub` means.
 
@@ -51,6 +55,7 @@ def validate(
         rules: of the issuer that `find` found.
         audiences: our own identifiers.
         now: Unix seconds.
+        certificate: as for `claims.validate`; no other binding is good here, whatever came along.
 
     Raises:
         TokenRejected: naming the first claim that does not hold.
@@ -63,10 +68,9 @@ def validate(
     not_before, expires_at = check_times(claims, rules, now)
     if any(name in claims for name in _OF_USERS):
         raise TokenRejected(Reason.BAD_USER, "act or sub_id: a foreign issuer vouches for no users here")
+    bound = None
     if "cnf" in claims:
-        raise TokenRejected(
-            Reason.PROOF_MISSING, "the token is bound to a key (cnf), which nobody proves here"
-        )
+        bound = confirmation(claims["cnf"], with_proof=False, certificate=certificate)
     subject = claims.get("sub")
     if not isinstance(subject, str):
         raise TokenRejected(Reason.BAD_SUBJECT, "sub is missing or not a text")
@@ -78,7 +82,7 @@ def validate(
         not_before=not_before,
         expires_at=expires_at,
         scopes=None if rules.ignore_scope or "scope" not in claims else split_scopes(claims["scope"]),
-        thumbprint=None,
+        confirmation=bound,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from msgspec import UNSET
 
+from .client_certificate import Certificate
 from .identity import ServiceId
 from .outbound import Outbound, TokenSource, hop_of
 from .users import OnBehalfOf
@@ -65,7 +66,7 @@ class MeshAuth(AuthFlow, httpx.Auth):
     Args:
         tokens: mints tokens; a `Service`.
         audience: the service the token is for.
-        origins, scopes, on_behalf_of, once, allow_plain_http: see `Outbound`.
+        origins, scopes, on_behalf_of, once, certificate, allow_plain_http: see `Outbound`.
 
     Raises:
         NoUser: `on_behalf_of` is None.
@@ -83,6 +84,7 @@ class MeshAuth(AuthFlow, httpx.Auth):
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
+        certificate: Certificate | None = None,
         allow_plain_http: bool = False,
     ) -> None:
         self.outbound: Outbound = Outbound(
@@ -92,5 +94,6 @@ class MeshAuth(AuthFlow, httpx.Auth):
             scopes=scopes,
             on_behalf_of=on_behalf_of,
             once=once,
+            certificate=certificate,
             allow_plain_http=allow_plain_http,
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from . import bearer, evidence, legacy, once, proof, refusal
+from .certificates import Peer, ProxyField, nobody, thumbprint_of
 from .effects import Answer, AskPolicy, Effect
 from .errors import Forbidden, ProofRejected, Reason, TokenRejected, Unavailable
 from .identity import Principal
@@ -15,7 +17,7 @@ from .legacy import LegacyRows, OldCredential
 from .migration_use import Tally
 from .policy import Policy, ask, enforce
 from .refusal import Refusal
-from .route_rules import ONCE, PROVED, WPT, Field, RouteRules, check_bound
+from .route_rules import BOUND, ONCE, PROVED, Field, RouteRules, check_bound
 from .trust import RouteRule
 from .verified_cache import Digest, digest_of
 from .verifier import Verifier
@@ -30,6 +32,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         raw_path: the external path as sent, percent-encoded, without the query.
         query: the query as sent, without "?".
         public: whether the application lets anonymous callers in here.
+        connection, look: who the peer is, as `look(connection)`; asked only where that matters.
     """
 
     headers: Sequence[Field] = ()
@@ -37,6 +40,13 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     raw_path: bytes = b"/"
     query: bytes = b""
     public: bool = False
+    connection: Any = None
+    look: Callable[[Any], Peer] = nobody
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end of the connection."""
+        return self.look(self.connection)
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -64,15 +74,23 @@ class Inbound:
         realm: named in challenges; the service's own id.
         policy: asked last, or None.
         tally: counts the callers that have a [[legacy]] row.
+        proxies: hand on their clients' certificates; None where the TLS connections of clients end here.
 
     Attributes:
         cached: `Verifier.cached`.
     """
 
     def __init__(
-        self, verifier: Verifier, *, realm: str, policy: Policy | None = None, tally: Tally | None = None
+        self,
+        verifier: Verifier,
+        *,
+        realm: str,
+        policy: Policy | None = None,
+        tally: Tally | None = None,
+        proxies: ProxyField | None = None,
     ) -> None:
         self._verifier = verifier
+        self._proxies = proxies
         self.cached: Callable[[bytes, float], Principal | None] = verifier.cached
         self._realm = realm
         self._policy = policy
@@ -90,6 +108,11 @@ class Inbound:
         At once where the one credential is a token that was verified before and no policy is asked; else by
         a flow, as `Verifier.verify` is one.
         """
+        if self._proxies is not None:
+            try:
+                self._proxies.check(facts.headers, facts.peer.address)
+            except TokenRejected as why:
+                return refusal.of_token(why, realm=self._realm)
         routes = self._current_routes()
         authorization = [value for name, value in facts.headers if name == b"authorization"]
         fields = routes.pick(facts.headers) if routes.fields else []
@@ -112,7 +135,7 @@ class Inbound:
             rule = self.check_route(facts, known)
         except Forbidden as why:
             return self._forbidden(why, known)
-        if rule is not None and (rule.replay == ONCE or rule.proof == WPT or rule.user in PROVED):
+        if rule is not None and (rule.replay == ONCE or rule.proof in BOUND or rule.user in PROVED):
             return None
         if routes.legacy is not None:
             routes.legacy.note(self._tally, known, now)
@@ -156,7 +179,13 @@ class Inbound:
                 digest = digest or digest_of(token)
                 known = self._verifier.recall(digest, now) if beside and shown is None else None
                 principal = known or (
-                    yield from self._verifier.verify(token, now, with_proof=shown is not None, digest=digest)
+                    yield from self._verifier.verify(
+                        token,
+                        now,
+                        with_proof=shown is not None,
+                        certificate=partial(self._certificate, facts),
+                        digest=digest,
+                    )
                 )
                 if shown is not None:
                     proved = yield from proof.verify(
@@ -189,6 +218,13 @@ class Inbound:
         except Unavailable as why:
             return refusal.unavailable(why)
         return Admitted(principal, sunset)
+
+    def _certificate(self, facts: RequestFacts) -> str:
+        """The thumbprint of the client's certificate; raises as `ProxyField.thumbprint`."""
+        if self._proxies is None:
+            return thumbprint_of(facts.peer)
+        # only what proxies say: the connection's own certificate is theirs
+        return self._proxies.thumbprint(facts.headers, facts.peer.address)
 
     def _migrate(
         self, rows: LegacyRows, old: OldCredential | None, principal: Principal | None, now: float

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from . import observed, users, wpt
+from .claims import JKT, Confirmation
 from .errors import ConfigError, KeyStoreError, StoreReason
 from .identity import EndUser, ServiceId
 from .keyring import KeyRing
@@ -20,12 +21,12 @@ from .target_uri import TargetURI
 
 
 class ProvenRequest(NamedTuple):
-    """The tokens that one request carries, and the thumbprint of the key that the first is bound to."""
+    """The tokens that one request carries, and what the first is bound to."""
 
     access_token: str
     wit: str
     wpt: str
-    thumbprint: str
+    confirmation: Confirmation
 
 
 class Minting:
@@ -74,12 +75,17 @@ class Minting:
         return self.manager.load()
 
     def kept_token(
-        self, audience: str, scopes: frozenset[str] | None, now: float, user: EndUser | None = None
+        self,
+        audience: str,
+        scopes: frozenset[str] | None,
+        now: float,
+        user: EndUser | None = None,
+        confirmation: Confirmation | None = None,
     ) -> str | None:
         """A token that was minted before and may still be sent, or None. Never waits."""
         self.check_overdue(now)
         ring = self.ring
-        return None if ring is None else self.signer.cached(ring, audience, scopes, now, user=user)
+        return None if ring is None else self.signer.cached(ring, audience, scopes, now, confirmation, user)
 
     def sign(self, kind: TokenKind, build: Callable[[float], Mapping[str, Any]]) -> str:
         """A token of another kind than our own services read, which nobody keeps; may wait for the ring.
@@ -96,11 +102,17 @@ class Minting:
         return token
 
     def token(
-        self, audience: str, scopes: frozenset[str] | None, *, once: bool = False, user: EndUser | None = None
+        self,
+        audience: str,
+        scopes: frozenset[str] | None,
+        *,
+        once: bool = False,
+        user: EndUser | None = None,
+        confirmation: Confirmation | None = None,
     ) -> str:
         """A token for `audience`, from memory or newly minted; see `Service.token`. May wait for the ring."""
         with self.signing() as (ring, now):
-            return self._token(ring, audience, scopes, now, once=once, user=user)
+            return self._token(ring, audience, scopes, now, once=once, confirmation=confirmation, user=user)
 
     def _token(
         self,
@@ -110,12 +122,12 @@ class Minting:
         now: float,
         *,
         once: bool,
-        thumbprint: str | None = None,
+        confirmation: Confirmation | None = None,
         user: EndUser | None = None,
     ) -> str:
         if user is not None:
             users.check(user, now)
-        token = None if once else self.signer.cached(ring, audience, scopes, now, thumbprint, user)
+        token = None if once else self.signer.cached(ring, audience, scopes, now, confirmation, user)
         if token is not None:
             return token
         self._settings.refuse_provider(audience)  # which it may have become since the caller was made
@@ -126,7 +138,7 @@ class Minting:
             scopes,
             now,
             keep=not once,
-            thumbprint=thumbprint,
+            confirmation=confirmation,
             user=user,
         )
 
@@ -167,8 +179,8 @@ class Minting:
         with self.signing() as (ring, now):
             self.check_overdue(now)
             held = self._prover.current(ring, now)
-            jkt = held.key.kid
-            token = self._token(ring, audience, scopes, now, once=once, thumbprint=jkt, user=user)
+            bound = Confirmation(JKT, held.key.kid)
+            token = self._token(ring, audience, scopes, now, once=once, confirmation=bound, user=user)
         binding = wpt.Binding(
             method=method,
             uri=uri,
@@ -177,7 +189,7 @@ class Minting:
             txn_token=None if user is None or user.txn_token is None else user.txn_token.encode(),
             user_token=None if user is None or user.user_token is None else user.user_token.encode(),
         )
-        return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), jkt)
+        return ProvenRequest(token, held.wit, wpt.sign(held.key, binding, now), bound)
 
     @contextmanager
     def signing(self) -> Iterator[tuple[KeyRing, float]]:

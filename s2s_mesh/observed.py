@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .certificates import ProxyField
+from .claims import Confirmation
 from .errors import Forbidden, Reason, TokenRejected, Unavailable
 from .identity import EndUser, Principal
 from .inbound import Admitted, CallerFlow, Inbound, InboundFlow, RequestFacts, RequestLine
@@ -30,12 +32,19 @@ _KEPT = Kept(TokenKind.SERVICE.value)
 def inbound(settings: Settings, verifier: Verifier, resolver: KeyResolver, tally: Tally) -> Inbound:
     """What decides about requests to a service."""
     if not settings.observers:
-        return Inbound(verifier, realm=settings.issuer, policy=settings.policy, tally=tally)
+        return Inbound(
+            verifier,
+            realm=settings.issuer,
+            policy=settings.policy,
+            tally=tally,
+            proxies=settings.proxies,
+        )
     return ObservedInbound(
         verifier,
         realm=settings.issuer,
         policy=settings.policy,
         tally=tally,
+        proxies=settings.proxies,
         resolver=resolver,
         observers=settings.observers,
     )
@@ -65,10 +74,11 @@ class ObservedInbound(Inbound):
         realm: str,
         policy: Policy | None,
         tally: Tally | None,
+        proxies: ProxyField | None,
         resolver: KeyResolver,
         observers: Observers,
     ) -> None:
-        super().__init__(verifier, realm=realm, policy=policy, tally=tally)
+        super().__init__(verifier, realm=realm, policy=policy, tally=tally, proxies=proxies)
         self.cached: Callable[[bytes, float], Principal | None] = self._cached
         self._resolver = resolver
         self._observe = observers.observe
@@ -193,11 +203,11 @@ class ObservedSigner(Signer):
         audience: str,
         scopes: frozenset[str] | None,
         now: float,
-        thumbprint: str | None = None,
+        confirmation: Confirmation | None = None,
         user: EndUser | None = None,
     ) -> str | None:
         """See `Signer.cached`."""
-        token = super().cached(ring, audience, scopes, now, thumbprint, user)
+        token = super().cached(ring, audience, scopes, now, confirmation, user)
         if token is not None:
             self._observe(_KEPT)
         return token
@@ -211,12 +221,14 @@ class ObservedSigner(Signer):
         now: float,
         *,
         keep: bool = True,
-        thumbprint: str | None = None,
+        confirmation: Confirmation | None = None,
         user: EndUser | None = None,
     ) -> str:
         """See `Signer.mint`."""
         began = time.perf_counter()
-        token = super().mint(ring, kind, audience, scopes, now, keep=keep, thumbprint=thumbprint, user=user)
+        token = super().mint(
+            ring, kind, audience, scopes, now, keep=keep, confirmation=confirmation, user=user
+        )
         self._tell(kind, audience, now, began)
         return token
 

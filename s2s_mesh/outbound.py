@@ -14,6 +14,7 @@ import httpx
 from msgspec import UNSET
 
 from .claims import check_scopes
+from .client_certificate import Certificate, ClientCertificate
 from .errors import ConfigError
 from .identity import ServiceId
 from .routes import external_path
@@ -44,6 +45,7 @@ class TokenSource(Protocol):
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
+        certificate: Certificate | None = None,
     ) -> str:
         """A token for `audience`, a new one if `once`; does not block once a ring is in memory."""
 
@@ -53,6 +55,7 @@ class TokenSource(Protocol):
         *,
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
+        certificate: Certificate | None = None,
     ) -> None:
         """Do not hand the present token out again."""
 
@@ -72,6 +75,7 @@ class Options(TypedDict, total=False):
     scopes: Collection[str] | None
     on_behalf_of: OnBehalfOf
     once: bool
+    certificate: Certificate | None
     allow_plain_http: bool
 
 
@@ -129,11 +133,13 @@ class Outbound:
         scopes: what to ask for; None asks for all that is granted.
         on_behalf_of: the user to call for; left out, the service calls as itself.
         once: a new token for every request and every retry, for routes with `replay = "once"`.
+        certificate: a file, or its content, that the client presents in TLS; tokens are bound to it. A file
+            that is replaced is noticed, and the client's TLS has to change with it (docs/certificates.md).
         allow_plain_http: let the token travel unencrypted to origins off this machine.
 
     Raises:
         NoUser: `on_behalf_of` is None.
-        ConfigError: an origin is not a URL, or is plain http without leave.
+        ConfigError: an origin is not a URL, or is plain http without leave; or there is no certificate.
     """
 
     def __init__(
@@ -145,6 +151,7 @@ class Outbound:
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
+        certificate: Certificate | None = None,
         allow_plain_http: bool = False,
     ) -> None:
         given(on_behalf_of)
@@ -153,6 +160,7 @@ class Outbound:
         self._scopes = scopes
         self._on_behalf_of = on_behalf_of
         self._once = once
+        self._certificate = None if certificate is None else ClientCertificate.of(certificate)
         self._destinations = destinations(audience, origins, allow_plain_http=allow_plain_http)
 
     def holds(self, hop: Hop) -> bool:
@@ -179,7 +187,11 @@ class Outbound:
             UserExpired: what is known of the user has expired.
         """
         token = self.tokens.token(
-            self._audience, scopes=self._scopes, on_behalf_of=self._on_behalf_of, once=self._once
+            self._audience,
+            scopes=self._scopes,
+            on_behalf_of=self._on_behalf_of,
+            once=self._once,
+            certificate=self._certificate,
         )
         return f"Bearer {token}"
 
@@ -187,7 +199,12 @@ class Outbound:
         """Whether this answer refuses the token itself; it is then not handed out again."""
         refused = is_invalid_token(status, challenge)
         if refused:
-            self.tokens.forget_token(self._audience, scopes=self._scopes, on_behalf_of=self._on_behalf_of)
+            self.tokens.forget_token(
+                self._audience,
+                scopes=self._scopes,
+                on_behalf_of=self._on_behalf_of,
+                certificate=self._certificate,
+            )
         return refused
 
 

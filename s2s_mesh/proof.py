@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from . import wpt
+from .claims import JKT
 from .effects import Answer, Effect
 from .errors import ProofRejected, Reason, TokenRejected
 from .identity import Principal, ServiceId
@@ -95,7 +96,7 @@ def verify(
     except TokenRejected as why:
         raise _refused(Reason.BAD_WIT, "WIT", why, issuer) from None
     cnf = principal.claims.get("cnf")
-    if cnf is None or cnf["jkt"] != proof_key.thumbprint:
+    if cnf is None or cnf.get(JKT) != proof_key.thumbprint:
         raise TokenRejected(
             Reason.PROOF_MISMATCH, "the access token is not bound (cnf.jkt) to the key that the WIT names"
         ).claimed_by(issuer)

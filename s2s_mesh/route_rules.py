@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from . import proof
+from .claims import JKT, X5T
 from .errors import Forbidden, Reason, TokenRejected
 from .identity import Principal
 from .legacy import LegacyRows
@@ -17,7 +18,9 @@ from .trust import RouteRule, TrustConfig
 
 Field = tuple[bytes, bytes]  # lower-case name, value
 ONCE = "once"
-WPT = "wpt"
+WPT, MTLS = "wpt", "mtls"
+# what `proof` of a route wants a token to be bound to
+BOUND = {WPT: JKT, MTLS: X5T}
 PROVED = frozenset({"proven", "txn"})  # what a route wants of a user that needs evidence beside the token
 
 
@@ -82,7 +85,7 @@ class RouteRules(msgspec.Struct, frozen=True):
 
 
 def check_bound(rule: RouteRule | None, principal: Principal) -> None:
-    """Refuse a plain bearer token on a route that wants proof; a bound one has been proved by now.
+    """Refuse a token that is not bound as the route wants it; a bound one has been proved by now.
 
     An old credential can be neither proved nor used up.
 
@@ -91,13 +94,15 @@ def check_bound(rule: RouteRule | None, principal: Principal) -> None:
     """
     if rule is None:
         return
-    if principal.credential != TOKEN and (rule.proof == WPT or rule.replay == ONCE):
+    method = BOUND.get(rule.proof)
+    if principal.credential != TOKEN and (method is not None or rule.replay == ONCE):
         raise TokenRejected(
             Reason.LEGACY_TOO_WEAK, f"{rule.path} wants what only a token can give"
         ).claimed_by(principal.issuer)
-    if rule.proof == WPT and "cnf" not in principal.claims:
+    # `cnf` has one member, which was checked
+    if method is not None and method not in principal.claims.get("cnf", ()):
         raise TokenRejected(
-            Reason.PROOF_MISSING, f"{rule.path} wants a bound token with its proof"
+            Reason.PROOF_MISSING, f"{rule.path} wants a bound token (cnf.{method}) with its proof"
         ).claimed_by(principal.issuer)
 
 

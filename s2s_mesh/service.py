@@ -17,7 +17,9 @@ from . import settings as settings_
 from . import users
 from .asgi import MeshMiddleware
 from .bridge_door import BridgeDoor
+from .certificates import ProxyField
 from .claims import check_scopes
+from .client_certificate import Certificate, ClientCertificate
 from .context import inbound_user
 from .doors import answer_document
 from .drivers import drive, drive_async
@@ -58,6 +60,9 @@ class Service(UserDoor, BridgeDoor):
         jwks_cache: "shared" keeps other issuers' keys, sealed, in the key store as well as in each process.
         policy: decides about every call that scopes and route rules allow; see docs/policy.md.
         observers: are told what happens, for metrics and traces; see docs/telemetry.md.
+        client_certificate_header: `client-cert` or `x-forwarded-client-cert`, the field in which the
+            proxies hand on the certificates of their clients; see docs/certificates.md.
+        trusted_proxies: the addresses and networks of those proxies; the field of anybody else is stripped.
         allow_loopback_http: accept `http://127.0.0.1:PORT` ids; None takes the trust file's default.
         allow_unsealed_key_store: let private keys of an https issuer lie open in a shared store.
         spiffe_id: its name in SPIFFE, such as spiffe://wallets.example.com/wallets; its keys are then also
@@ -83,6 +88,8 @@ class Service(UserDoor, BridgeDoor):
         jwks_cache: str = "process",
         policy: Policy | None = None,
         observers: Collection[Observer] = (),
+        client_certificate_header: str | None = None,
+        trusted_proxies: Collection[str] = (),
         allow_loopback_http: bool | None = None,
         allow_unsealed_key_store: bool = False,
         spiffe_id: str | None = None,
@@ -101,6 +108,8 @@ class Service(UserDoor, BridgeDoor):
             jwks_cache=jwks_cache,
             policy=policy,
             observers=observers,
+            client_certificate_header=client_certificate_header,
+            trusted_proxies=trusted_proxies,
             allow_loopback_http=allow_loopback_http,
             allow_unsealed_key_store=allow_unsealed_key_store,
             spiffe_id=spiffe_id,
@@ -137,6 +146,7 @@ class Service(UserDoor, BridgeDoor):
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
+        certificate: Certificate | None = None,
     ) -> str:
         """A token for one audience; kept and renewed well before it expires.
 
@@ -146,6 +156,9 @@ class Service(UserDoor, BridgeDoor):
             on_behalf_of: the user to call for, such as `service.inbound_user`. Left out, the service calls as
                 itself; None is refused.
             once: a new one that is handed out to nobody else, for a route with `replay = "once"`.
+            certificate: that of the TLS connection on which the token will be sent (RFC 8705 section 3): a
+                file, PEM or DER, that is looked at anew each time, or its content. Nobody can use the token
+                on a connection with another one, or with none.
 
         Raises:
             KeyStoreError: there is no key to sign with.
@@ -160,7 +173,8 @@ class Service(UserDoor, BridgeDoor):
         # what is kept was checked when it was minted
         wanted = scopes if scopes is None or type(scopes) is frozenset else check_scopes(scopes)
         runtime = self._runtime or self.running()
-        kept = None if once else runtime.kept_token(audience, wanted, self.clock(), user)
+        bound = None if certificate is None else ClientCertificate.of(certificate).confirmation()
+        kept = None if once else runtime.kept_token(audience, wanted, self.clock(), user, bound)
         if kept is not None:
             return kept
         return runtime.token(
@@ -168,6 +182,7 @@ class Service(UserDoor, BridgeDoor):
             None if wanted is None else check_scopes(wanted),
             once=once,
             user=user,
+            confirmation=bound,
         )
 
     def forget_token(
@@ -176,11 +191,13 @@ class Service(UserDoor, BridgeDoor):
         *,
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
+        certificate: Certificate | None = None,
     ) -> None:
         """Mint anew at the next `token`: the receiver refused the one at hand."""
         user = users.given(on_behalf_of)
+        bound = None if certificate is None else ClientCertificate.of(certificate).confirmation()
         self.running().signer.forget(
-            audience, scopes, user=None if user is None else users.without_evidence(user)
+            audience, scopes, bound, None if user is None else users.without_evidence(user)
         )
 
     def auth(
@@ -191,6 +208,7 @@ class Service(UserDoor, BridgeDoor):
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
+        certificate: Certificate | None = None,
         allow_plain_http: bool = False,
     ) -> MeshAuth:
         """Authentication for `httpx.Client(auth=...)` and `httpx.AsyncClient(auth=...)`; see `MeshAuth`."""
@@ -201,6 +219,7 @@ class Service(UserDoor, BridgeDoor):
             scopes=None if scopes is None else check_scopes(scopes),
             on_behalf_of=on_behalf_of,
             once=once,
+            certificate=certificate,
             allow_plain_http=allow_plain_http,
         )
 
@@ -253,6 +272,11 @@ class Service(UserDoor, BridgeDoor):
     def public_paths(self) -> frozenset[str]:
         """Exact paths that also let anonymous callers in."""
         return self.settings.public_paths
+
+    @property
+    def proxies(self) -> ProxyField | None:
+        """The field in which proxies hand on their clients' certificates, or None."""
+        return self.settings.proxies
 
     @property
     def middleware(self) -> Middleware:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from . import svid
+from .certificates import ProxyField
 from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
 from .errors import ConfigError
 from .identity import ServiceId
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         jwks_cache: "process" keeps other issuers' keys in each process, "shared" in the key store as well.
         policy: asked about every call that scopes and route rules allow; None for none.
         observers: are told what happens.
+        proxies: hand on the certificates of their clients; None where TLS connections end here.
         authorization_servers: audiences that are one's, learned while running; see `check_audience`.
         spiffe_id: the service's name in SPIFFE, or None.
     """
@@ -69,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy | None
     observers: Observers
     spiffe_id: SpiffeId | None
+    proxies: ProxyField | None
     authorization_servers: set[str] = msgspec.field(default_factory=set)
 
     def __repr__(self) -> str:
@@ -165,6 +168,8 @@ def build(
     jwks_cache: str = "process",
     policy: Policy | None = None,
     observers: Collection[Observer] = (),
+    client_certificate_header: str | None = None,
+    trusted_proxies: Collection[str] = (),
     allow_loopback_http: bool | None = None,
     allow_unsealed_key_store: bool = False,
     spiffe_id: str | None = None,
@@ -231,6 +236,7 @@ def build(
         policy=None if policy is None else check_policy(policy, "policy"),
         observers=Observers(observers),
         spiffe_id=named,
+        proxies=ProxyField.configured(client_certificate_header, trusted_proxies),
     )
 
 
@@ -251,6 +257,8 @@ def from_env(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[s
         ("ROTATION", "schedule", _schedule),
         ("JWKS_CACHE", "jwks_cache", str),
         ("SPIFFE_ID", "spiffe_id", str),
+        ("CLIENT_CERTIFICATE_HEADER", "client_certificate_header", str),
+        ("TRUSTED_PROXIES", "trusted_proxies", _list),
     ):
         value = environ.get(f"S2S_MESH_{name}", "").strip()
         if value and argument not in overrides:

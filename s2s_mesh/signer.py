@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from . import claims as claims_
+from .claims import Confirmation
 from .errors import KeyStoreError, StoreReason
 from .identity import EndUser
 from .jitter import between
@@ -23,8 +24,8 @@ from .strict_json import encode
 from .users import context_hash
 
 _MAX_CACHED = 4096
-# audience, scopes, thumbprint, hash of the user's context
-_Key = tuple[str, frozenset[str] | None, str | None, str | None]
+# audience, scopes, what it is bound to, hash of the user's context
+_Key = tuple[str, frozenset[str] | None, Confirmation | None, str | None]
 # a token is renewed somewhere in this share of its life, so that replicas do not renew at once
 _RENEW_FROM, _RENEW_TO = 0.5, 0.8
 
@@ -93,14 +94,14 @@ class Signer:
         audience: str,
         scopes: frozenset[str] | None,
         now: float,
-        thumbprint: str | None = None,
+        confirmation: Confirmation | None = None,
         user: EndUser | None = None,
     ) -> str | None:
         """A service token minted before, by the key that signs now, and not due for renewal; or None."""
         if user is None:
-            minted = self._tokens.get((audience, scopes, thumbprint, None))
+            minted = self._tokens.get((audience, scopes, confirmation, None))
         else:
-            minted = self._user_tokens.get((audience, scopes, thumbprint, context_hash(user)))
+            minted = self._user_tokens.get((audience, scopes, confirmation, context_hash(user)))
         if minted is None or not minted.since <= now < minted.renew_at:
             return None
         signing = self._signing
@@ -117,7 +118,7 @@ class Signer:
         now: float,
         *,
         keep: bool = True,
-        thumbprint: str | None = None,
+        confirmation: Confirmation | None = None,
         user: EndUser | None = None,
     ) -> str:
         """Make a new token.
@@ -129,7 +130,7 @@ class Signer:
             scopes: what to ask for, or None for all that is granted.
             now: Unix seconds.
             keep: whether `cached` may hand it out again.
-            thumbprint: of the key to bind it to, or None for a plain bearer token.
+            confirmation: what to bind it to, or None for a plain bearer token.
             user: on whose behalf, checked (`users.check`); or None.
 
         Raises:
@@ -144,7 +145,7 @@ class Signer:
             scopes=scopes,
             now=now,
             life=self.life,
-            thumbprint=thumbprint,
+            confirmation=confirmation,
             user=user,
         )
         token = key.sign_compact(self._header(kind, key), members)
@@ -155,7 +156,7 @@ class Signer:
             # what is left of its life is all that the next service has, if it hands the user on
             share = between(_RENEW_FROM, _RENEW_TO) if user is None else _RENEW_FROM
             context = None if user is None else context_hash(user)
-            kept[(audience, scopes, thumbprint, context)] = _Minted(
+            kept[(audience, scopes, confirmation, context)] = _Minted(
                 token, key.kid, now, min(members["iat"] + share * self.life, members["exp"])
             )
         return token
@@ -181,15 +182,15 @@ class Signer:
         self,
         audience: str,
         scopes: Collection[str] | None,
-        thumbprint: str | None = None,
+        confirmation: Confirmation | None = None,
         user: EndUser | None = None,
     ) -> None:
         """Do not hand this token out again: a receiver has just refused it."""
         wanted = None if scopes is None else frozenset(scopes)
         if user is None:
-            self._tokens.pop((audience, wanted, thumbprint, None), None)
+            self._tokens.pop((audience, wanted, confirmation, None), None)
         else:
-            self._user_tokens.pop((audience, wanted, thumbprint, context_hash(user)), None)
+            self._user_tokens.pop((audience, wanted, confirmation, context_hash(user)), None)
 
     def forget_audience(self, audience: str) -> None:
         """Do not hand any token of this audience out again."""

@@ -70,7 +70,8 @@ class RouteRule(msgspec.Struct, frozen=True, kw_only=True):
         methods: upper-case HTTP methods; GET includes HEAD.
         scopes: all of them are needed.
         user: "none"; or what it wants to know of an end user: "asserted", "proven" or "txn".
-        proof: "bearer", or "wpt": a token that is bound to a key, with proof of that key for each request.
+        proof: "bearer"; "wpt", a token that is bound to a key, with proof of that key for each request; or
+            "mtls", a token that is bound to the client certificate of the connection.
         replay: "allow", or "once": a token is accepted by one request only.
     """
 

@@ -186,7 +186,8 @@ def _route(
     for member, weak in (("proof", "bearer"), ("replay", "allow")):
         was, now = getattr(before, member), getattr(after, member)
         if was != now:
-            yield (_gains if now == weak else _loses)(who, f"{member} {now}, before {was}")
+            made = _gains if now == weak else _loses if was == weak else _differs
+            yield made(who, f"{member} {now}, before {was}")
     if before.user != after.user:
         yield _differs(who, f"user {after.user}, before {before.user}")
 

@@ -177,11 +177,12 @@ class RouteRow(Table, frozen=True, kw_only=True):
     proof: Annotated[
         str,
         member(
-            values.choice("bearer", "wpt"),
+            values.choice("bearer", "wpt", "mtls"),
             "wpt",
-            "Which proof of possession the route wants; wpt is a proof for each request (profile wpt-02) and "
+            "Which proof of possession the route wants; mtls is a token that is bound to the client "
+            "certificate (RFC 8705); wpt is a proof for each request (profile wpt-02) and "
             "needs a key store that replicas share.",
-            enum=["bearer", "wpt"],
+            enum=["bearer", "wpt", "mtls"],
         ),
     ] = "bearer"
     replay: Annotated[

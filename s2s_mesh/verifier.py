@@ -7,12 +7,12 @@ file, and nothing is returned, cached or called authentic before the signature h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 
 import msgspec
 
 from . import foreign_token, jws, wit
-from .claims import Claims, validate
+from .claims import Claims, no_certificate, validate
 from .deny_list import EMPTY, DenyList
 from .effects import Answer, Effect, FetchJWKS, LoadDenyList
 from .errors import JWKSUnavailable, Reason, TokenRejected, Unavailable
@@ -99,7 +99,13 @@ class Verifier:
         )
 
     def verify(
-        self, token: bytes, now: float, *, with_proof: bool = False, digest: Digest | None = None
+        self,
+        token: bytes,
+        now: float,
+        *,
+        with_proof: bool = False,
+        certificate: Callable[[], str] = no_certificate,
+        digest: Digest | None = None,
     ) -> VerifyFlow:
         """Verify a token; yields `FetchJWKS` and `LoadDenyList`.
 
@@ -107,7 +113,8 @@ class Verifier:
             token: as it stands behind `Bearer`.
             now: Unix seconds.
             with_proof: also accept a token that is bound to a key; the caller then verifies the proof that
-                came along (`proof.py`). Such a token is never remembered, so nobody finds it as verified.
+                came along (`proof.py`). No bound token is ever remembered, so nobody finds it as verified.
+            certificate: as for `claims.validate`.
             digest: the token's, where it is at hand.
 
         Raises:
@@ -128,9 +135,11 @@ class Verifier:
             vouched_by = known.issuer
         try:
             if isinstance(known, ForeignIssuer):
-                claims, pair = self._check_foreign(decoded, known, trust, now)
+                claims, pair = self._check_foreign(decoded, known, trust, now, certificate)
             else:
-                claims, pair = self._check(decoded, known, trust, now, with_proof=with_proof)
+                claims, pair = self._check(
+                    decoded, known, trust, now, with_proof=with_proof, certificate=certificate
+                )
             user_sub = None if claims.user is None else claims.user.subject
             key, deny = yield from self.authenticate(decoded, known.issuer, claims.token_id, now, user_sub)
             if vouched_by is not None and deny.rules:
@@ -152,7 +161,7 @@ class Verifier:
             user=claims.user,
             vouched_by=vouched_by,
         )
-        if self._cache.size and claims.thumbprint is None:
+        if self._cache.size and claims.confirmation is None:
             until = claims.expires_at + known.leeway
             entry = _VerifiedToken(known.issuer, key, trust, deny, claims.not_before, until, principal)
             self._cache.put(digest or digest_of(token), entry)
@@ -216,11 +225,18 @@ class Verifier:
         now: float,
         *,
         with_proof: bool,
+        certificate: Callable[[], str],
     ) -> tuple[Claims, TrustedPair]:
         check_header(decoded.header, known, known.types)
         services = trust.services | self.audiences if "act" in decoded.claims else ()
         claims = validate(
-            decoded.claims, known, self.audiences, now, with_proof=with_proof, services=services
+            decoded.claims,
+            known,
+            self.audiences,
+            now,
+            with_proof=with_proof,
+            certificate=certificate,
+            services=services,
         )
         pair = trust.pairs.get((known.issuer, claims.audience))
         if pair is None:
@@ -232,13 +248,18 @@ class Verifier:
         return claims, pair
 
     def _check_foreign(
-        self, decoded: jws.DecodedJWS, known: ForeignIssuer, trust: TrustConfig, now: float
+        self,
+        decoded: jws.DecodedJWS,
+        known: ForeignIssuer,
+        trust: TrustConfig,
+        now: float,
+        certificate: Callable[[], str],
     ) -> tuple[Claims, TrustedPair]:
         header = decoded.header
         if not header.typ and known.allow_missing_typ:
             header = header._replace(typ=foreign_token.UNTYPED)
         check_header(header, known, known.types)
-        claims = foreign_token.validate(decoded.claims, known, self.audiences, now)
+        claims = foreign_token.validate(decoded.claims, known, self.audiences, now, certificate)
         service = foreign_token.service(trust, known.issuer, claims.subject, decoded.claims)
         pair = trust.pairs.get((service, claims.audience))
         if pair is None:

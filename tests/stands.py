@@ -96,7 +96,12 @@ class Stand:
 
 
 def service_of(
-    folder: Path, *, prefix: str = "/", methods: Sequence[str] = ("GET", "PUT"), more: str = ""
+    folder: Path,
+    *,
+    prefix: str = "/",
+    methods: Sequence[str] = ("GET", "PUT"),
+    more: str = "",
+    **options: Any,
 ) -> Service:
     """`wallets` at `NOW`: edge's keys are pinned, and it may still use an old one; ledger's cannot be had."""
     (folder / "edge.jwks.json").write_bytes(JWKSet([key().public]).to_bytes())
@@ -124,6 +129,7 @@ audience = "{WALLETS}"
         trust=folder / "trust.toml",
         key_store="memory://",
         public_paths=[prefix + name for name in PUBLIC],
+        **options,
         spiffe_id="spiffe://wallets.example.com/wallets",
     )
     service.clock = lambda: float(NOW)

@@ -128,12 +128,19 @@ def handlers(cards: Any) -> Any:
     return grpc.method_handlers_generic_handler(NAME, methods)
 
 
+def listening(server: Any, tls: grpc.ServerCredentials | None) -> int:
+    """The port."""
+    address = "127.0.0.1:0"
+    port = server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
+    return int(port)
+
+
 @contextmanager
-def in_threads(service: Service) -> Iterator[int]:
+def in_threads(service: Service, tls: grpc.ServerCredentials | None = None) -> Iterator[int]:
     with ThreadPoolExecutor(4) as pool:
         server = grpc.server(pool, interceptors=[door.Interceptor(service)])
         server.add_generic_rpc_handlers((handlers(Cards(service)),))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = listening(server, tls)
         server.start()
         try:
             yield port
@@ -142,13 +149,13 @@ def in_threads(service: Service) -> Iterator[int]:
 
 
 @contextmanager
-def on_a_loop(service: Service) -> Iterator[int]:
+def on_a_loop(service: Service, tls: grpc.ServerCredentials | None = None) -> Iterator[int]:
     loop = asyncio.new_event_loop()
 
     async def start() -> tuple[Any, int]:
         server = grpc.aio.server(interceptors=[door.AioInterceptor(service)])
         server.add_generic_rpc_handlers((handlers(AioCards(service)),))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = listening(server, tls)
         await server.start()
         return server, port
 
@@ -166,4 +173,4 @@ def on_a_loop(service: Service) -> Iterator[int]:
         loop.close()
 
 
-STANDS: dict[str, Callable[[Service], Any]] = {"gRPC": in_threads, "gRPC aio": on_a_loop}
+STANDS: dict[str, Callable[..., Any]] = {"gRPC": in_threads, "gRPC aio": on_a_loop}

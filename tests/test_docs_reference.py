@@ -41,7 +41,7 @@ def test_the_statuses() -> None:
     assert {name for name, status in statuses.items() if status == "503"} == unavailable
     rest = [reason for reason in Reason if statuses[reason.value] in ("400", "401")]
     malformed = {reason for reason in rest if of_token(errors.TokenRejected(reason), realm="").status == 400}
-    proofs = {Reason.PROOF_FIELDS, Reason.BAD_WIT, Reason.BAD_WPT}
+    proofs = {Reason.PROOF_FIELDS, Reason.BAD_WIT, Reason.BAD_WPT, Reason.CERTIFICATE_FIELD}
     assert {reason for reason in rest if statuses[reason.value] == "400"} == malformed | proofs
     assert set(statuses.values()) == {"400", "401", "401, 400 of a proof", "403", "503"}
 

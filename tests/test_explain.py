@@ -68,6 +68,7 @@ NOT_OF_TOKENS = {
     Reason.MALFORMED_HEADER,
     Reason.SEVERAL_CREDENTIALS,
     Reason.FRONT_CONTRACT,
+    Reason.CERTIFICATE_FIELD,
     Reason.LEGACY_INVALID,
     Reason.LEGACY_MISMATCH,
     Reason.LEGACY_OFF,
@@ -352,12 +353,21 @@ def test_where_nobody_may_be_carried_the_advice_is_the_grant() -> None:
         (b"/proved", ABSENT, Reason.PROOF_MISSING),
         (b"/cards", ABSENT, None),
         (b"/cards", {"jkt": "x"}, None),
-        (b"/proved", {"x5t#S256": "x"}, Reason.PROOF_MISMATCH),
+        (b"/proved", {"x5t#S256": "x"}, Reason.PROOF_MISSING),
+        (b"/proved", {"x5t#S256": ["x"]}, Reason.PROOF_MISMATCH),
+        (b"/proved", None, Reason.PROOF_MISMATCH),
+        (b"/proved", "x5t#S256", Reason.PROOF_MISMATCH),
+        (b"/proved", {"jkt": "x", "x5t#S256": "x"}, Reason.PROOF_MISMATCH),
+        (b"/certified", {"x5t#S256": "x"}, None),
+        (b"/certified", {"jkt": "x"}, Reason.PROOF_MISSING),
+        (b"/certified", ABSENT, Reason.PROOF_MISSING),
+        (b"/cards", {"x5t#S256": "x"}, None),
     ],
 )
 def test_where_a_route_wants_proof(path: bytes, cnf: Any, reason: Reason | None) -> None:
     """A plain token does not open it; a bound one is taken to come with its proof, which is not looked at."""
-    proved = f'[[route]]\naudience = "{WALLETS}"\npath = "/proved"\nmethods = ["GET"]\nproof = "wpt"\n'
+    row = '[[route]]\naudience = "{}"\npath = "{}"\nmethods = ["GET"]\nproof = "{}"\n'
+    proved = row.format(WALLETS, "/proved", "wpt") + row.format(WALLETS, "/certified", "mtls")
     hand = Hand(TrustConfig.parse(TRUST + proved))
     token = sign(header(key()), claims(scope="cards:read", cnf=cnf), key())
     answer = hand.token(token, facts("GET", path))

@@ -22,6 +22,7 @@ from s2s_mesh import (
     StoreReason,
     TrustConfig,
 )
+from s2s_mesh.client_certificate import Certificate
 from s2s_mesh.jws import decode
 from s2s_mesh.store import KeyStore
 from s2s_mesh.store.memory import MemoryStore
@@ -505,7 +506,9 @@ class Source:
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
         once: bool = False,
+        certificate: Certificate | None = None,
     ) -> str:
+        assert certificate is None
         self.calls.append(f"token {audience} {scopes}{' once' if once else ''}{whose(on_behalf_of)}")
         return f"token-{len(self.calls)}"
 
@@ -515,7 +518,9 @@ class Source:
         *,
         scopes: Collection[str] | None = None,
         on_behalf_of: OnBehalfOf = UNSET,
+        certificate: Certificate | None = None,
     ) -> None:
+        assert certificate is None
         self.calls.append(f"forget {audience} {scopes}{whose(on_behalf_of)}")
 
 

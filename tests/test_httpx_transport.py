@@ -439,7 +439,7 @@ def test_a_refused_token_of_a_user_is_replaced_once(
 @pytest.mark.parametrize("proof", ["Bearer", "dpop", "", None])
 def test_another_proof_is_refused(service: Service, proof: Any) -> None:
     """Before anything is sent without one."""
-    with pytest.raises(ConfigError, match="expected 'wpt' or 'bearer'"):
+    with pytest.raises(ConfigError, match="expected 'wpt', 'mtls' or 'bearer'"):
         service.transport("https://wallets.example.com", proof=proof)
 
 
@@ -477,7 +477,7 @@ def two_keys() -> None:
     audience = service.settings.check_audience("https://wallets.example.com")
 
     def thumbprint() -> str:
-        return service.running().prove(audience, None, "GET", b"/").thumbprint
+        return service.running().prove(audience, None, "GET", b"/").confirmation.thumbprint
 
     own = thumbprint()
     reader, writer = os.pipe()

@@ -206,7 +206,12 @@ ROWS: list[tuple[str, Callable[[], Fields], int, Reason | None]] = [
     ),
     ("a bound token as plain bearer", lambda: fields(access_token(), None, None), 401, R.PROOF_MISSING),
     ("a plain token with a proof", with_token(good), 401, R.PROOF_MISMATCH),
-    ("bound by x5t#S256", with_token(lambda: access_token(cnf={"x5t#S256": "x"})), 401, R.PROOF_MISMATCH),
+    (
+        "bound to a certificate that is not shown",
+        with_token(lambda: access_token(cnf={"x5t#S256": "x"})),
+        401,
+        R.PROOF_MISSING,
+    ),
     (
         "bound twice",
         with_token(lambda: access_token(cnf={"jkt": proof_key().kid, "x": 1})),

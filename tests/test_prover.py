@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from s2s_mesh.claims import Confirmation
 from s2s_mesh.jws import decode
 from s2s_mesh.keyring import KeyRing
 from s2s_mesh.prover import HeldProof, Prover
@@ -76,11 +77,12 @@ def test_tokens_are_kept_by_the_key_that_they_are_bound_to(hand: Hand) -> None:
     """A plain one, and one for each proof key: none is handed out for another."""
     mint, ring = hand.signer.mint, hand.ring
     plain = mint(ring, TokenKind.SERVICE, WALLETS, None, NOW)
-    bound = mint(ring, TokenKind.SERVICE, WALLETS, None, NOW, thumbprint="x")
+    bound = mint(ring, TokenKind.SERVICE, WALLETS, None, NOW, confirmation=Confirmation("jkt", "x"))
     assert hand.signer.cached(ring, WALLETS, None, NOW) == plain
-    assert hand.signer.cached(ring, WALLETS, None, NOW, "x") == bound
-    assert hand.signer.cached(ring, WALLETS, None, NOW, "y") is None
+    assert hand.signer.cached(ring, WALLETS, None, NOW, Confirmation("jkt", "x")) == bound
+    assert hand.signer.cached(ring, WALLETS, None, NOW, Confirmation("jkt", "y")) is None
+    assert hand.signer.cached(ring, WALLETS, None, NOW, Confirmation("x5t#S256", "x")) is None
     assert decode(bound.encode()).claims["cnf"] == {"jkt": "x"}
-    hand.signer.forget(WALLETS, None, "x")
-    assert hand.signer.cached(ring, WALLETS, None, NOW, "x") is None
+    hand.signer.forget(WALLETS, None, Confirmation("jkt", "x"))
+    assert hand.signer.cached(ring, WALLETS, None, NOW, Confirmation("jkt", "x")) is None
     assert hand.signer.cached(ring, WALLETS, None, NOW) == plain

@@ -142,6 +142,12 @@ def test_keys_without_tls() -> None:
             ],
         ),
         (ROUTE, ROUTE + 'replay = "once"\n', [("loses", "GET,PUT /cards: replay once, before allow")]),
+        (
+            ROUTE + 'proof = "wpt"\n',
+            ROUTE + 'proof = "mtls"\n',
+            [("changes", "GET,PUT /cards: proof mtls, before wpt")],
+        ),
+        (ROUTE, ROUTE + 'proof = "mtls"\n', [("loses", "GET,PUT /cards: proof mtls, before bearer")]),
         (ROUTE + 'proof = "wpt"\n', ROUTE, [("gains", "GET,PUT /cards: proof bearer, before wpt")]),
         (ROUTE, ROUTE + 'user = "asserted"\n', [("changes", "GET,PUT /cards: user asserted, before none")]),
         (

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
 
+from ..certificates import Peer, ProxyField
 from ..doors import (
     TWICE,
     UNPROTECTED,
@@ -86,6 +88,8 @@ def _protecting(service: Door) -> Middleware:
             return _refuse(outcome)
         request[_CALLER] = outcome
         request[PRINCIPAL] = outcome.principal
+        if service.proxies is not None:
+            request = _stripped(request, service.proxies)
         with outcome.serving():
             return await handler(request)
 
@@ -115,13 +119,41 @@ def _facts(service: Door, request: web.Request) -> RequestFacts:
     target = request.raw_path.encode("utf-8", "surrogateescape")
     raw_path = path_of_target(target, request.path.encode("utf-8", "surrogateescape"))
     return RequestFacts(
-        headers=[(name.lower(), value) for name, value in request.raw_headers],
+        headers=_headers(request),
         method=request.method,
         raw_path=raw_path,
         query=target.partition(b"?")[2],
         # not `request.path`: the router takes an encoded slash for a character of a segment
         public=external_path(raw_path) in service.public_paths,
+        connection=request,
+        look=_peer_of,
     )
+
+
+def _headers(request: web.Request) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in request.raw_headers]
+
+
+def _peer_of(request: web.Request) -> Peer:
+    """As the socket says, and not `request.remote`, which middleware may replace."""
+    if request.transport is None:
+        return Peer(None, None)
+    address, tls = (request.transport.get_extra_info(name) for name in ("peername", "ssl_object"))
+    return Peer(
+        str(address[0]) if isinstance(address, tuple) else None,
+        None if tls is None else tls.getpeercert(binary_form=True),
+    )
+
+
+def _stripped(request: web.Request, proxies: ProxyField) -> web.Request:
+    """The request without what says who presents a certificate, but for what a proxy of ours says."""
+    headers = _headers(request)
+    kept = proxies.without_foreign(headers, _peer_of(request).address)
+    if len(kept) == len(headers):
+        return request
+    # a clone is written in UTF-8, which not every byte that clients send is
+    fields = [(name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in kept]
+    return request.clone(headers=CIMultiDict(fields))
 
 
 def _refuse(refused: Refusal) -> web.Response:

@@ -154,6 +154,10 @@ def _facts(service: Door, request: HttpRequest) -> RequestFacts:
     if MARK in carrier:
         raise ConfigError(TWICE)
     carrier[MARK] = True
+    if service.proxies is not None:
+        wsgi.strip(request.META, service.proxies)
+        if isinstance(request, ASGIRequest):
+            asgi.strip(carrier, service.proxies)
     public = request.path_info in service.public_paths
     if isinstance(request, ASGIRequest):
         return asgi.facts_of(carrier, public=public)

@@ -13,28 +13,21 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import Context, ContextVar, copy_context
 from functools import wraps
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
 from ..context import SERVING, Serving
-from ..doors import UNPROTECTED, Caller, Door, decide, decide_async, wanted_scopes
-from ..errors import ConfigError
+from ..doors import UNPROTECTED, Caller, Door, decide, decide_async, log_refusal, wanted_scopes
+from ..errors import ConfigError, ProofRejected, Reason
 from ..identity import Principal
 from ..inbound import RequestFacts
 from ..refusal import Refusal
+from .grpc_calls import ConnectionNeeded, abort, abort_async, facts_of, refusing_async
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 _CALLER: ContextVar[Caller | None] = ContextVar("s2s_mesh.grpc", default=None)
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    503: grpc.StatusCode.UNAVAILABLE,
-}
-_TOLD = {"www-authenticate", "retry-after"}
 
 
 def caller() -> Principal | None:
@@ -62,7 +55,7 @@ def require(*scopes: str) -> Callable[[Method], Method]:
             async def guarded(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
                 refused = _here().refused(wanted)
                 if refused is not None:
-                    await _abort_async(refused, context)
+                    await abort_async(refused, context)
                     return
                 async for message in method(self, request, context):
                     yield message
@@ -73,7 +66,7 @@ def require(*scopes: str) -> Callable[[Method], Method]:
             async def guarded(self: Any, request: Any, context: Any) -> Any:
                 refused = _here().refused(wanted)
                 if refused is not None:
-                    return await _abort_async(refused, context)
+                    return await abort_async(refused, context)
                 return await method(self, request, context)
 
         else:
@@ -81,7 +74,7 @@ def require(*scopes: str) -> Callable[[Method], Method]:
             @wraps(method)
             def guarded(self: Any, request: Any, context: Any) -> Any:
                 refused = _here().refused(wanted)
-                return method(self, request, context) if refused is None else _abort(refused, context)
+                return method(self, request, context) if refused is None else abort(refused, context)
 
         return guarded  # type: ignore[no-any-return]
 
@@ -116,20 +109,16 @@ class AioInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """See `grpc.aio.ServerInterceptor`."""
         details = handler_call_details
-        outcome = await decide_async(self._service, _facts(self._service, details), details.method)
+        try:
+            outcome = await decide_async(
+                self._service, facts_of(details, self._service.public_paths), details.method
+            )
+        except ConnectionNeeded:
+            # known where the method runs, and not yet here
+            return _deciding_async(await continuation(details), self._service, details)
         if isinstance(outcome, Refusal):
-            return _refusing_async(outcome)
-        # in the context of the one task in which the whole call is served
-        _CALLER.set(outcome)
-        here = Serving(self._service, None if outcome.principal is None else outcome.principal.user)
-        SERVING.set(here)
-
-        def is_over(_: object) -> None:
-            here.user = None
-
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs
-        task.add_done_callback(is_over)
+            return refusing_async(outcome)
+        _serve_in_this_task(self._service, outcome)
         return await continuation(details)
 
 
@@ -140,21 +129,34 @@ def _here() -> Caller:
     return found
 
 
-def _facts(service: Door, details: Any) -> RequestFacts:
-    method = details.method.encode("latin-1", "replace")
-    return RequestFacts(
-        headers=[
-            (name.encode("latin-1", "replace"), _bytes(value)) for name, value in details.invocation_metadata
-        ],
-        method="POST",
-        # gRPC decodes nothing, so what would be decoded for a rule means something else there
-        raw_path=b"" if b"%" in method else method,
-        public=details.method in service.public_paths,
-    )
+def _serve_in_this_task(service: Door, caller: Caller) -> None:
+    """The whole call is served in the context of one task."""
+    _CALLER.set(caller)
+    here = Serving(service, None if caller.principal is None else caller.principal.user)
+    SERVING.set(here)
+
+    def is_over(_: object) -> None:
+        here.user = None
+
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine that runs
+    task.add_done_callback(is_over)
 
 
-def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+def _foreign_fields(service: Door, facts: RequestFacts) -> Refusal | None:
+    """The refusal of a call that says who presents a certificate, and is no proxy of ours.
+
+    Metadata cannot be taken from a call, so that what is stripped elsewhere is refused here.
+    """
+    proxies = service.proxies
+    if proxies is None or len(proxies.without_foreign(facts.headers, facts.peer.address)) == len(
+        facts.headers
+    ):
+        return None
+    why = ProofRejected(Reason.CERTIFICATE_FIELD, "a field about a client certificate, from no proxy of ours")
+    refused = service.awake(service.clock()).inbound.refused(why)
+    log_refusal(facts.method, facts.raw_path.decode("latin-1"), refused)
+    return refused
 
 
 def _guarded(handler: Any, service: Door, details: Any) -> Any:
@@ -170,9 +172,10 @@ def _guarded(handler: Any, service: Door, details: Any) -> Any:
     }[streams]
 
     def behaviour(given: Any, context: Any) -> Any:
-        outcome = decide(service, _facts(service, details), details.method)
+        facts = facts_of(details, service.public_paths, context)
+        outcome = _foreign_fields(service, facts) or decide(service, facts, details.method)
         if isinstance(outcome, Refusal):
-            return _abort(outcome, context)
+            return abort(outcome, context)
         here = copy_context()
         here.run(_CALLER.set, outcome)
         request = given if handler.request_streaming else _deserialised(handler, given, context)
@@ -224,26 +227,58 @@ def _stream_within(here: Context, messages: Generator[Any, None, None]) -> Itera
         here.run(messages.close)
 
 
-def _status(refused: Refusal) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
-    told = tuple((name, value) for name, value in refused.headers if name in _TOLD)
-    details = f"{HTTPStatus(refused.status).phrase} (urn:uuid:{refused.request_id})"
-    return _CODES[refused.status], details, told
+def _deciding_async(handler: Any, service: Door, details: Any) -> Any:
+    """The same method behind a decision that is taken where the connection is known.
+
+    No message is deserialised before. A method that does not exist is refused to whom nothing is told.
+    """
+    if handler is None:
+        handler = grpc.unary_unary_rpc_method_handler(_unknown_async)
+    streams = (handler.request_streaming, handler.response_streaming)
+    method = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+    async def admitted(context: Any) -> bool:
+        facts = facts_of(details, service.public_paths, context)
+        outcome = _foreign_fields(service, facts) or await decide_async(service, facts, details.method)
+        if isinstance(outcome, Refusal):
+            await abort_async(outcome, context)
+            return False
+        _serve_in_this_task(service, outcome)
+        return True
+
+    async def request_of(given: Any, context: Any) -> Any:
+        if handler.request_streaming or handler.request_deserializer is None:
+            return given
+        try:
+            return handler.request_deserializer(given)
+        except Exception:  # noqa: BLE001 - as gRPC itself does
+            return await context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+
+    async def one_answer(given: Any, context: Any) -> Any:
+        if await admitted(context):
+            return await method(await request_of(given, context), context)
+        return None
+
+    async def many_answers(given: Any, context: Any) -> None:
+        if not await admitted(context):
+            return
+        answers = method(await request_of(given, context), context)
+        if not inspect.isasyncgen(answers):
+            await answers
+            return
+        async for answer in answers:
+            await context.write(answer)
+
+    make: Any = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[streams]
+    deserializer = handler.request_deserializer if handler.request_streaming else None
+    behaviour = many_answers if handler.response_streaming else one_answer
+    return make(behaviour, request_deserializer=deserializer, response_serializer=handler.response_serializer)
 
 
-def _abort(refused: Refusal, context: Any) -> None:
-    code, details, metadata = _status(refused)
-    context.set_trailing_metadata(metadata)
-    context.abort(code, details)
-
-
-async def _abort_async(refused: Refusal, context: Any) -> None:
-    code, details, metadata = _status(refused)
-    await context.abort(code, details, metadata)
-
-
-def _refusing_async(refused: Refusal) -> Any:
-    async def refuse(_: Any, context: Any) -> None:
-        await _abort_async(refused, context)
-
-    # one that reads no request before it answers; on the wire all kinds are the same
-    return grpc.stream_stream_rpc_method_handler(refuse)
+async def _unknown_async(_: Any, context: Any) -> None:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")

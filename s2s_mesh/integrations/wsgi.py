@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..certificates import Peer, ProxyField
 from ..doors import (
     MARK,
     TWICE,
@@ -42,6 +43,8 @@ def protect(app: WSGIApplication, service: Door) -> WSGIApplication:
         if MARK in environ:
             raise ConfigError(TWICE)
         environ[MARK] = True
+        if service.proxies is not None:
+            strip(environ, service.proxies)
         path = path_below(environ)
         if document_at(service, environ["REQUEST_METHOD"], path) is not None:
             return published(environ, start_response)
@@ -114,16 +117,42 @@ def facts_of(environ: Mapping[str, Any], *, public: bool) -> RequestFacts:
     path = _bytes(environ.get("SCRIPT_NAME", "")) + _bytes(environ.get("PATH_INFO", ""))
     target = environ.get("RAW_URI", environ.get("REQUEST_URI"))
     return RequestFacts(
-        headers=[
-            (_bytes(name[5:].lower().replace("_", "-")), _bytes(value))
-            for name, value in environ.items()
-            if name.startswith("HTTP_")
-        ],
+        headers=_headers(environ),
         method=environ["REQUEST_METHOD"],
         raw_path=quote(path).encode() if target is None else path_of_target(_bytes(target), path),
         query=_bytes(environ.get("QUERY_STRING", "")),
         public=public,
+        connection=environ,
+        look=peer_of,
     )
+
+
+def peer_of(environ: Mapping[str, Any]) -> Peer:
+    """Who is at the other end, as the server says; no client can set these names.
+
+    The certificate is `SSL_CLIENT_CERT` (mod_wsgi, uWSGI, werkzeug), or that of gunicorn's socket.
+    """
+    certificate = _bytes(environ.get("SSL_CLIENT_CERT", "")) or None
+    if certificate is None:
+        get = getattr(environ.get("gunicorn.socket"), "getpeercert", None)
+        certificate = None if get is None else get(binary_form=True)
+    return Peer(environ.get("REMOTE_ADDR"), certificate)
+
+
+def strip(environ: MutableMapping[str, Any], proxies: ProxyField) -> None:
+    """Take out what says who presents a certificate, but for what a proxy of ours says."""
+    headers = _headers(environ)
+    kept = proxies.without_foreign(headers, environ.get("REMOTE_ADDR"))
+    for name in {name for name, _ in headers} - {name for name, _ in kept}:
+        del environ["HTTP_" + name.decode("latin-1").upper().replace("-", "_")]
+
+
+def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    return [
+        (_bytes(name[5:].lower().replace("_", "-")), _bytes(value))
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    ]
 
 
 def path_below(environ: Mapping[str, Any]) -> str:

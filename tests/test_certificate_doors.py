@@ -1,0 +1,201 @@
+"""What says which certificate a client has, at every door: stripped where no proxy wrote it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, JsonResponse
+
+from s2s_mesh import Service
+from s2s_mesh.integrations import aiohttp as aiohttp_door
+from s2s_mesh.integrations import django as django_door
+from s2s_mesh.integrations import grpc_calls
+from s2s_mesh.integrations import wsgi as wsgi_door
+
+from . import stands_wsgi
+from .certifying import bound, client
+from .servers import free_port
+from .stands import Stand, in_thread, service_of, with_log
+from .tokens import EDGE, good
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+XFCC = b"x-forwarded-client-cert"
+US, THIEF = client(), client("thief")
+PROXY, STRANGER = ["127.0.0.1"], ["10.0.0.0/8"]
+Lines = Sequence[tuple[bytes, bytes]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def log() -> Iterator[None]:
+    with with_log():
+        yield
+
+
+def shown(pairs: Any) -> dict[str, Any]:
+    """What the application sees of certificates."""
+    seen = {str(name).lower().replace("_", "-"): value for name, value in pairs}
+    return {"fields": {name: value for name, value in seen.items() if "client" in name}}
+
+
+@contextmanager
+def in_aiohttp(service: Service) -> Iterator[int]:
+    loop, port = asyncio.new_event_loop(), free_port()
+
+    async def read(request: web.Request) -> web.Response:
+        body = await request.read()
+        return web.json_response(
+            {**shown(request.headers.items()), "size": len(body), "path": request.match_info["card"]}
+        )
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_route("*", "/cards/{card}", read)
+        aiohttp_door.protect(app, service)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        return runner
+
+    runner = loop.run_until_complete(start())
+    with in_thread(loop.run_forever, lambda: loop.call_soon_threadsafe(loop.stop)):
+        yield port
+    loop.run_until_complete(runner.cleanup())
+    loop.close()
+
+
+@contextmanager
+def in_wsgi(service: Service) -> Iterator[int]:
+    def read(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [("content-type", "application/json")])
+        pairs = [(name[5:], value) for name, value in environ.items() if name.startswith("HTTP_")]
+        return [json.dumps(shown(pairs)).encode()]
+
+    with stands_wsgi.on_werkzeug(wsgi_door.protect(read, service)) as port:
+        yield port
+
+
+DOORS: dict[str, Callable[[Service], Any]] = {"aiohttp": in_aiohttp, "WSGI": in_wsgi}
+OTHERS: Lines = [(b"client-cert", US.client_cert), (b"client-cert-chain", b":AA==:")]
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("name", DOORS)
+def test_no_certificate_of_a_stranger_reaches_the_application(name: str, tmp_path: Path) -> None:
+    """Not once, not twice, not malformed; the rest of the request is as it was sent."""
+    service = service_of(tmp_path, client_certificate_header=XFCC.decode(), trusted_proxies=STRANGER)
+    with service, DOORS[name](service) as port:
+        stand = Stand(name, port)
+        for lines in (
+            [(XFCC, US.xfcc)],
+            [(XFCC, US.xfcc)] * 2,
+            [(XFCC, b"x"), (b"x-odd", b"\xff\xfe")],
+            OTHERS,
+        ):
+            got = stand.call("cards/7", good(), headers=lines, method="PUT")
+            assert (got.status, got.body["fields"]) == (200, {})
+            assert got.body.get("path", "7") == "7"
+            assert stand.call("cards/7", bound(), headers=lines).reason == "proof_missing"
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_what_our_proxy_wrote_reaches_it(name: str, tmp_path: Path) -> None:
+    """That field and no other, and the bound token is good."""
+    service = service_of(tmp_path, client_certificate_header=XFCC.decode(), trusted_proxies=PROXY)
+    with service, DOORS[name](service) as port:
+        stand = Stand(name, port)
+        got = stand.call("cards/7", bound(), headers=[(XFCC, US.xfcc), *OTHERS])
+        assert (got.status, got.body["fields"]) == (200, {XFCC.decode(): US.xfcc.decode()})
+        assert stand.call("cards/7", bound(), headers=[(XFCC, THIEF.xfcc)]).reason == "proof_mismatch"
+        for badly in ([(XFCC, US.xfcc)] * 2, [(XFCC, b"x")]):
+            assert (got := stand.call("cards/7", good(), headers=badly)).status == 400
+            assert got.reason == "certificate_field"
+        posing = [(XFCC, US.xfcc), (b"x-forwarded-for", b"127.0.0.1")]
+        assert stand.call("cards/7", bound(), headers=posing).reason == "proof_missing"
+        assert stand.call("cards/7", good(), headers=posing).body["fields"] == {}
+
+
+def django_requests(peer: str, token: bytes) -> list[HttpRequest]:
+    """The same request, as it comes over WSGI and over ASGI."""
+    bearer = b"Bearer " + token
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/read",
+        "REMOTE_ADDR": peer,
+        "HTTP_AUTHORIZATION": bearer.decode(),
+        "HTTP_X_FORWARDED_CLIENT_CERT": US.xfcc.decode(),
+        "HTTP_CLIENT_CERT": "x",
+        "wsgi.input": io.BytesIO(),
+    }
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": "/read",
+        "query_string": b"",
+        "client": (peer, 5),
+        "headers": [(b"authorization", bearer), (XFCC, US.xfcc), (b"client-cert", b"x")],
+    }
+    return [WSGIRequest(environ), ASGIRequest(scope, None)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("peer", "token", "wanted"),
+    [
+        ("127.0.0.1", bound(), {XFCC.decode(): US.xfcc.decode()}),
+        ("192.0.2.1", good(), {}),
+        ("192.0.2.1", bound(), 401),
+        ("127.0.0.1", bound(THIEF.thumbprint), 401),
+    ],
+)
+def test_in_django(tmp_path: Path, peer: str, token: bytes, wanted: Any) -> None:
+    """Under WSGI and ASGI, in `request.headers` and `request.META` alike."""
+    service = service_of(tmp_path, client_certificate_header=XFCC.decode(), trusted_proxies=PROXY)
+    stands_wsgi.configure(service)
+
+    def view(request: HttpRequest) -> JsonResponse:
+        meta = [(name[5:], value) for name, value in request.META.items() if name.startswith("HTTP_")]
+        assert shown(meta) == shown(request.headers.items())
+        return JsonResponse({**shown(meta), "caller": request.principal.issuer})  # type: ignore[attr-defined]
+
+    with service:
+        for request in django_requests(peer, token):
+            answer = django_door.protect(view)(request)
+            if wanted == 401:
+                assert answer.status_code == 401
+            else:
+                assert json.loads(answer.content) == {"fields": wanted, "caller": EDGE}
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:10.0.0.1:50412", "10.0.0.1"),
+        ("ipv6:%5B::1%5D:50412", "::1"),
+        ("ipv6:[fd00::7]:50412", "fd00::7"),
+        ("unix:/run/socket", None),
+        ("unix:10.0.0.1:1", None),
+        ("", None),
+    ],
+)
+def test_who_the_peer_of_a_grpc_call_is(peer: str, address: str | None) -> None:
+    """As gRPC writes it."""
+
+    class Context:
+        def peer(self) -> str:
+            return peer
+
+        def auth_context(self) -> dict[str, Any]:
+            return {}
+
+    assert grpc_calls._peer_of(Context()) == (address, None)
