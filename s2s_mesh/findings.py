@@ -10,6 +10,7 @@ from enum import Enum
 
 import msgspec
 
+from .certificates import ProxyField
 from .errors import ConfigError, KeyStoreError, StoreReason
 from .identity import ServiceId
 from .keyring import KeyRing
@@ -180,6 +181,28 @@ def unseen_redis(error: KeyStoreError) -> Finding:
         found=f"{error.reason.value}: INFO is not answered",
         expected="maxmemory-policy noeviction, and persistence",
         do="see that they are so, in the provider's console or as an administrator",
+    )
+
+
+def believed_peers(proxies: ProxyField | None, forwarded_allow_ips: str) -> Finding | None:
+    """Whether somebody could make the server name a proxy as its peer; None where no proxy is trusted.
+
+    Args:
+        proxies: as configured.
+        forwarded_allow_ips: of the environment, as uvicorn and gunicorn read it.
+    """
+    if proxies is None:
+        return None
+    everybody = "*" in [item.strip() for item in forwarded_allow_ips.split(",")]
+    found = f"{proxies.name} of trusted_proxies is believed"
+    if everybody:
+        found += "; and X-Forwarded-For of everybody, who can name any peer (FORWARDED_ALLOW_IPS=*)"
+    return Finding(
+        check="client certificates",
+        verdict=Verdict.WARN if everybody else Verdict.OK,
+        found=found,
+        expected="a server that names its real peer",
+        do="run uvicorn with --no-proxy-headers, and unset FORWARDED_ALLOW_IPS" if everybody else "",
     )
 
 

@@ -426,3 +426,15 @@ def test_foreign_issuer(fleet: Fleet) -> None:
     findings = fleet.doctor(exit_code=0)
     assert findings[f"keys of {issuer}"]["found"] == "1 key for ES256"
     assert not any(batch in check for check in findings)
+
+
+def test_proxies_that_anybody_could_name(fleet: Fleet) -> None:
+    """A server that believes everybody about its peer, and certificates that only proxies may hand on."""
+    fleet.start()
+    fleet.terminal.environment |= {
+        "S2S_MESH_CLIENT_CERTIFICATE_HEADER": "client-cert",
+        "S2S_MESH_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8",
+    }
+    assert fleet.doctor(exit_code=0)["client certificates"]["verdict"] == "ok"
+    fleet.terminal.environment["FORWARDED_ALLOW_IPS"] = "*"
+    fleet.fault("client certificates", "warn", "of everybody", "--no-proxy-headers")

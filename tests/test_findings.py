@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from s2s_mesh.certificates import ProxyField
 from s2s_mesh.errors import ConfigError, KeyStoreError, StoreReason
 from s2s_mesh.findings import (
     Finding,
     Verdict,
     bad_settings,
+    believed_peers,
     exit_code,
     nearest_service_id,
     redis_settings,
@@ -146,3 +148,15 @@ def test_exit_code(verdict: str, code: int) -> None:
     """What is to be done makes it 1, what could not be seen does not."""
     well = Finding(check="a", verdict=Verdict.OK, found="")
     assert exit_code([well, Finding(check="b", verdict=Verdict(verdict), found="")]) == code
+
+
+@pytest.mark.parametrize(
+    ("allowed", "verdict"),
+    [("", Verdict.OK), ("127.0.0.1,::1", Verdict.OK), ("*", Verdict.WARN), ("10.0.0.1, *", Verdict.WARN)],
+)
+def test_whoever_trusts_proxies_has_a_server_that_names_its_real_peer(allowed: str, verdict: Verdict) -> None:
+    """Not one that believes X-Forwarded-For of everybody."""
+    found = believed_peers(ProxyField("client-cert", ["10.0.0.0/8"]), allowed)
+    assert found is not None
+    assert (found.verdict, bool(found.do)) == (verdict, verdict is Verdict.WARN)
+    assert believed_peers(None, allowed) is None

@@ -87,6 +87,7 @@ def doctor(
 
 def _examine(environ: Mapping[str, str], reviewed: Path | None) -> Iterator[Finding]:
     from .. import looks
+    from ..findings import believed_peers
 
     path = trust_file(environ)
     trust, about_trust = _trust(path)
@@ -95,6 +96,11 @@ def _examine(environ: Mapping[str, str], reviewed: Path | None) -> Iterator[Find
     yield about_trust
     if trust is not None and settings is not None:
         yield looks.own_part(trust, settings.audiences)
+    about_peers = (
+        None if settings is None else believed_peers(settings.proxies, environ.get("FORWARDED_ALLOW_IPS", ""))
+    )
+    if about_peers is not None:
+        yield about_peers
     if trust is not None and path is not None and reviewed is not None:
         yield _compared(path, reviewed)
     ring = None
