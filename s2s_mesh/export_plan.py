@@ -1,0 +1,215 @@
+"""What one audience of a trust file enforces, in the form from which every export is written.
+
+An export is a copy of the rules for a program that is not ours. So what that program cannot enforce is named
+here, row by row, and refused: a rule that was left out silently would be a door left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+import msgspec
+
+from .errors import ConfigError
+from .routes import PathTemplate
+from .trust import IssuerTrust, RouteRule, TrustConfig, TrustedPair
+from .trust_issuers import Accepted
+
+_USUAL = Accepted(issuer="")
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """An issuer that may call the audience.
+
+    Attributes:
+        trust: what is accepted from it.
+        granted: the scopes that its pair grants.
+    """
+
+    trust: IssuerTrust
+    granted: frozenset[str]
+
+    @property
+    def issuer(self) -> str:
+        """Its id."""
+        return str(self.trust.issuer)
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route rule lets in.
+
+    Attributes:
+        template: its path.
+        methods: every method as in the request line, HEAD beside GET; sorted.
+        scopes: all of them are needed; sorted.
+        callers: those whose grant covers the scopes, in the plan's order.
+    """
+
+    template: PathTemplate
+    methods: tuple[str, ...]
+    scopes: tuple[str, ...]
+    callers: tuple[Caller, ...]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one audience enforces. The same trust file always makes the same plan, in the same order.
+
+    Attributes:
+        audience: the service that is called.
+        callers: by issuer.
+        openings: in the order of the file; with `routed`, whatever is in none of them is denied.
+        routed: whether the audience has route rules.
+        source: the trust file's name.
+        digest: SHA-256 of its bytes, hexadecimal.
+        trust: the rows of this audience.
+    """
+
+    audience: str
+    callers: tuple[Caller, ...]
+    openings: tuple[Opening, ...]
+    routed: bool
+    source: str
+    digest: str
+    trust: TrustConfig
+
+    def banner(self, what: str, limits: tuple[str, ...]) -> tuple[str, ...]:
+        """The comment at the top of a generated file, a line each.
+
+        Args:
+            what: the file is.
+            limits: what the program that reads it does not enforce, or not as we do.
+        """
+        return (
+            f"{what} for {self.audience}: generated, do not edit.",
+            f"Made from {self.source} (sha256 {self.digest})",
+            "by `s2s-mesh trust export`; docs/export.md says what it enforces. Not in it:",
+            *(f"- {limit}" for limit in limits),
+        )
+
+
+class Feature(Enum):
+    """What a trust file may ask for that not every program can do; the value says what that is."""
+
+    PROOF = 'proof = "wpt": a proof of possession for each request'
+    ONCE = 'replay = "once": a memory of the tokens that were used'
+    USER = "a route that wants an end user"
+    MAY_ACT_FOR = "may_act_for: tokens that carry a user"
+    TXN = "[[txn]]: transaction tokens"
+    LEGACY = "[[legacy]]: API keys and passwords"
+    ED25519 = "the algorithm Ed25519 (RFC 9864)"
+    ALGORITHMS = "a choice of algorithms: it takes what the key set says"
+    TYP = "the header typ"
+    LIFE = "max_token_life"
+    LEEWAY = "leeway"
+    JWKS_FILE = "jwks_file: give jwks_uri"
+    RELATIVE_JWKS_FILE = "jwks_file with a relative name, which means another file elsewhere"
+    CA_FILE = "ca_file"
+    DISCOVERY = "discovery: give jwks_uri"
+    JWKS_ORIGINS = "jwks_origins"
+    NOT_ASCII = "a path with characters beyond ASCII"
+
+
+class NotExportable(ConfigError):
+    """The trust file asks for what the target cannot enforce.
+
+    Attributes:
+        problems: one line for each row or member, which it begins with.
+    """
+
+    def __init__(self, target: str, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(f"{target} cannot enforce {problem}" for problem in problems))
+
+
+def plan(trust: TrustConfig, audience: str, *, source: str, digest: str) -> Plan:
+    """Read what `audience` enforces out of a trust file, once, for whatever is made of it.
+
+    Args:
+        trust: the whole file.
+        audience: the service that is called.
+        source, digest: see `Plan`.
+
+    Raises:
+        ConfigError: nobody may call it.
+    """
+    own = trust.for_audiences([audience])
+    if not own.pairs:
+        raise ConfigError(f"no [[allow]] row of {source} names the audience {audience}")
+    pairs: list[TrustedPair] = sorted(own.pairs.values(), key=lambda pair: pair.issuer)
+    callers = tuple(Caller(trust=own.issuers[pair.issuer], granted=pair.scopes) for pair in pairs)
+    return Plan(
+        audience=audience,
+        callers=callers,
+        openings=tuple(_opening(rule, callers) for rule in own.routes),
+        routed=bool(own.routes),
+        # it goes into a comment, which a line break would end
+        source="".join(char if char.isprintable() else "?" for char in source),
+        digest=digest,
+        trust=own,
+    )
+
+
+def check(found: Plan, target: str, can: frozenset[Feature]) -> None:
+    """Refuse a plan that asks for what a target cannot do.
+
+    Args:
+        found: the plan.
+        target: its name, for the message.
+        can: what it can do.
+
+    Raises:
+        NotExportable: with every row and member that is in the way.
+    """
+    problems = tuple(f"{where}: {feature.value}" for where, feature in _wanted(found) if feature not in can)
+    if problems:
+        raise NotExportable(target, problems)
+
+
+def _opening(rule: RouteRule, callers: tuple[Caller, ...]) -> Opening:
+    methods = rule.methods | ({"HEAD"} if "GET" in rule.methods else set())
+    return Opening(
+        template=PathTemplate.parse(rule.path),
+        methods=tuple(sorted(methods)),
+        scopes=tuple(sorted(rule.scopes)),
+        callers=tuple(caller for caller in callers if rule.scopes <= caller.granted),
+    )
+
+
+def _wanted(found: Plan) -> Iterator[tuple[str, Feature]]:
+    """Everything that not every target can do, with the place in the trust file that asks for it."""
+    for rule in found.trust.routes:
+        where = f"[[route]] {' '.join(sorted(rule.methods))} {rule.path}"
+        for wanted, feature in (
+            (rule.proof != "bearer", Feature.PROOF),
+            (rule.replay != "allow", Feature.ONCE),
+            (rule.user != "none", Feature.USER),
+            (not rule.path.isascii(), Feature.NOT_ASCII),
+        ):
+            if wanted:
+                yield where, feature
+    for pair in found.trust.pairs.values():
+        if pair.may_act_for:
+            yield f"[[allow]] {pair.issuer}", Feature.MAY_ACT_FOR
+    for txn in found.trust.transactions:
+        yield f"[[txn]] {txn.issuer}", Feature.TXN
+    for row in found.trust.legacy:
+        yield f"[[legacy]] {row.issuer}", Feature.LEGACY
+    for caller in found.callers:
+        for feature, wants in _OF_ISSUERS.items():
+            if wants(caller.trust):
+                yield f'[issuers."{caller.issuer}"]', feature
+
+
+_OF_ISSUERS: dict[Feature, Callable[[IssuerTrust], bool]] = {
+    Feature.ED25519: lambda trust: "Ed25519" in trust.algorithms,
+    Feature.ALGORITHMS: lambda trust: trust.algorithms - {"Ed25519"} != _USUAL.algorithms,
+    Feature.TYP: lambda trust: trust.types != _USUAL.types,
+    Feature.LIFE: lambda trust: trust.max_token_life != _USUAL.max_token_life,
+    Feature.LEEWAY: lambda trust: trust.leeway != _USUAL.leeway,
+    Feature.JWKS_FILE: lambda trust: trust.jwks_file is not None,
+    Feature.RELATIVE_JWKS_FILE: lambda trust: not (trust.jwks_file or "/").startswith("/"),
+    Feature.CA_FILE: lambda trust: trust.ca_file is not None,
+    Feature.DISCOVERY: lambda trust: trust.discovery,
+    Feature.JWKS_ORIGINS: lambda trust: bool(trust.jwks_origins),
+}
