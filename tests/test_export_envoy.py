@@ -1,0 +1,111 @@
+"""An exported Envoy configuration decides as we do: real Envoy, real tokens, thousands of requests."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from s2s_mesh.export_envoy import envoy
+from s2s_mesh.export_plan import plan
+from s2s_mesh.trust import TrustConfig
+
+from .command_line import PATIENCE
+from .exporting import (
+    BEYOND,
+    SHARES,
+    Door,
+    Receiver,
+    Request,
+    beyond,
+    compare,
+    keys_published,
+    requests,
+    trust_text,
+    verdict,
+)
+from .fronts import envoy_program, node_app
+from .servers import free_port, wait_until
+from .tokens import WALLETS
+
+
+class Stand(NamedTuple):
+    """Envoy with an exported configuration, and our own receiver over the same trust file."""
+
+    door: Door
+    receiver: Receiver
+
+
+@contextmanager
+def stand(folder: Path, *, routed: bool) -> Iterator[Stand]:
+    """Both, for the length of the block."""
+    port, app = free_port(), free_port()
+    with keys_published() as places, node_app(folder, app):
+        text = trust_text(places, routed=routed)
+        trust = TrustConfig.parse(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        exported = envoy(plan(trust, WALLETS, source="trust.toml", digest=digest))
+        for usual, own in ((8080, port), (3000, app)):
+            exported = exported.replace(f"port_value: {usual}\n", f"port_value: {own}\n")
+        (folder / "envoy.yaml").write_text(exported, encoding="utf-8")
+        options = ["--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id"]
+        command = [envoy_program(), "-c", str(folder / "envoy.yaml"), *options]
+        receiver, door = Receiver(trust), Door(port)
+        with (
+            (folder / "envoy.output").open("w") as output,
+            subprocess.Popen(command, stdout=output, stderr=output) as process,
+        ):
+            try:
+                wait_until(lambda: _answers(door), timeout=PATIENCE, what="Envoy to answer")
+                yield Stand(door, receiver)
+                assert process.poll() is None, (folder / "envoy.output").read_text()
+            finally:
+                process.terminate()
+                door.close()
+                receiver.client.close()
+
+
+def _answers(door: Door) -> bool:
+    try:
+        return door.ask(Request("", "GET", "/", []))[0] == 401
+    except OSError:
+        door.close()
+        return False
+
+
+@pytest.fixture(scope="module")
+def pathless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A trust file without routes."""
+    with stand(tmp_path_factory.mktemp("open"), routed=False) as both:
+        yield both
+
+
+def test_two_thousand_requests(tmp_path: Path) -> None:
+    """No verdict differs, and the application is told the same caller."""
+    with stand(tmp_path, routed=True) as both:
+        tally = compare(both.door, both.receiver, requests(seed=7, count=2000))
+    print(tally)
+    assert tally.different == [], str(tally)
+    assert tally.total.total() == 2000
+    assert tally.total.keys() == SHARES.keys()
+    assert tally.share >= 0.2
+
+
+def test_without_routes(pathless: Stand) -> None:
+    """Where an audience has no route rules every path is open, however it is written."""
+    tally = compare(pathless.door, pathless.receiver, requests(seed=8, count=1000))
+    assert tally.different == [], str(tally)
+    assert tally.share >= 0.4
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_what_it_refuses_by_nature(pathless: Stand, what: str) -> None:
+    """Envoy reads JSON numbers as doubles and refuses what they cannot hold, and what is no HTTP to it."""
+    request = beyond(what)
+    assert verdict(pathless.receiver.judge(request)) == "admitted"
+    assert pathless.door.ask(request)[0] in (400, 401)
