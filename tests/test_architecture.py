@@ -88,6 +88,13 @@ FLOORS: list[list[str]] = [
         "wellknown",
         "findings",
         "looks",
+        "export_plan",
+        "export_yaml",
+        "export_lua",
+        "export_envoy",
+        "export_istio",
+        "export_nginx",
+        "export_jose",
     ],
     [
         "threads",

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from . import app_routes
 from .output import AsJSON, print_json, print_table
 from .tokens import read_token
+from .trust_export import export
 from .trust_review import diff, graph, schema
 
 if TYPE_CHECKING:
@@ -246,6 +247,7 @@ def _scopes(answer: Explanation) -> str:
 app.command("diff")(diff)
 app.command("graph")(graph)
 app.command("schema")(schema)
+app.command("export")(export)
 
 
 def _count(number: int, what: str) -> str:

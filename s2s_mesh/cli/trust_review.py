@@ -136,13 +136,23 @@ def as_written(path: Path) -> TrustConfig:
         ConfigError: it cannot be read, or holds mistakes.
     """
     from ..trust import TrustConfig
+
+    return TrustConfig.parse(content(path), source=str(path))
+
+
+def content(path: Path) -> bytes:
+    """What a trust file holds, unread.
+
+    Raises:
+        ConfigError: it cannot be read, or is too large.
+    """
     from ..trust_file import MAX_TRUST_FILE
 
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_TRUST_FILE + 1)
+            found = file.read(MAX_TRUST_FILE + 1)
     except OSError as error:
         raise ConfigError(f"trust file {path} cannot be read: {error.strerror}") from None
-    if len(content) > MAX_TRUST_FILE:
+    if len(found) > MAX_TRUST_FILE:
         raise ConfigError(f"trust file {path} is larger than {MAX_TRUST_FILE} bytes")
-    return TrustConfig.parse(content, source=str(path))
+    return found
