@@ -112,6 +112,7 @@ class Feature(Enum):
     JWKS_FILE = "jwks_file: give jwks_uri"
     RELATIVE_JWKS_FILE = "jwks_file with a relative name, which means another file elsewhere"
     CA_FILE = "ca_file"
+    RELATIVE_CA_FILE = "ca_file with a relative name, which means another file elsewhere"
     DISCOVERY = "discovery: give jwks_uri"
     JWKS_ORIGINS = "jwks_origins"
     NOT_ASCII = "a path with characters beyond ASCII"
@@ -222,6 +223,7 @@ _OF_ISSUERS: dict[Feature, Callable[[IssuerTrust], bool]] = {
     Feature.JWKS_FILE: lambda trust: trust.jwks_file is not None,
     Feature.RELATIVE_JWKS_FILE: lambda trust: not (trust.jwks_file or "/").startswith("/"),
     Feature.CA_FILE: lambda trust: trust.ca_file is not None,
+    Feature.RELATIVE_CA_FILE: lambda trust: not (trust.ca_file or "/").startswith("/"),
     Feature.DISCOVERY: lambda trust: trust.discovery,
     Feature.JWKS_ORIGINS: lambda trust: bool(trust.jwks_origins),
 }

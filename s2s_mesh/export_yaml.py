@@ -9,6 +9,8 @@ from typing import Any
 
 # what YAML 1.1 and 1.2 read alike without quotes; words such as `no` and `null` are not among these
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# many lines that can stand as they are
+_BLOCK = re.compile(r"[^\s](?:.*\n)+(?<=[^\n]\n)")
 _WORDS = frozenset({"false", "n", "no", "null", "off", "on", "true", "y", "yes"})
 
 
@@ -30,7 +32,7 @@ def _member(begins: str, value: Any, indent: str) -> Iterator[str]:
     elif isinstance(value, (list, tuple)) and value:
         yield begins
         yield from _sequence(value, indent + "  ")
-    elif isinstance(value, str) and "\n" in value:
+    elif isinstance(value, str) and _BLOCK.fullmatch(value):
         yield f"{begins} |"
         yield from (f"{indent}  {line}".rstrip() for line in value.splitlines())
     else:

@@ -1,0 +1,152 @@
+"""Exported Istio resources are valid by Istio's published schemas, and say what the trust file says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from s2s_mesh.export_istio import istio
+from s2s_mesh.export_plan import plan
+from s2s_mesh.trust import TrustConfig
+
+from .command_line import PATIENCE
+from .interop.node import HERE, node, node_modules
+from .tokens import EDGE, LEDGER, WALLETS
+
+TRUST = f"""
+version = 1
+[issuers."{EDGE}"]
+jwks_uri = "https://keys.example.com/edge.json"
+[issuers."{LEDGER}"]
+discovery = true
+[[allow]]
+issuer = "{EDGE}"
+audience = "{WALLETS}"
+scopes = ["cards:read", "cards:write"]
+[[allow]]
+issuer = "{LEDGER}"
+audience = "{WALLETS}"
+"""
+ROUTES = f"""
+[[route]]
+audience = "{WALLETS}"
+path = "/wallets/{{wallet_id}}/card"
+methods = ["GET", "PUT"]
+scopes = ["cards:read", "cards:write"]
+[[route]]
+audience = "{WALLETS}"
+path = "/reports/{{rest:path}}"
+methods = ["POST"]
+"""
+
+
+def exported(text: str, **labels: str) -> list[dict[str, Any]]:
+    """The resources of a trust file."""
+    made = istio(plan(TrustConfig.parse(text), WALLETS, source="trust.toml", digest="0" * 64), labels)
+    return list(yaml.safe_load_all(made))
+
+
+def complaints(resources: list[dict[str, Any]]) -> str:
+    """What Istio's schemas say against them."""
+    node_modules()
+    done = subprocess.run(
+        [node(), str(HERE / "istio.mjs")],
+        input=json.dumps(resources),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return done.stdout
+
+
+def names(value: Any) -> Iterator[str]:
+    """The names of all members, but for labels, which anybody chooses."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            if name != "matchLabels":
+                yield from names(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from names(member)
+
+
+@pytest.mark.parametrize("text", [TRUST, TRUST + ROUTES])
+def test_they_are_valid(text: str) -> None:
+    """By Istio's schemas, which ignore what they do not know; so each member is one of theirs too."""
+    resources = exported(text, app="wallets")
+    assert [one["kind"] for one in resources] == ["RequestAuthentication", *["AuthorizationPolicy"] * 2]
+    assert complaints(resources) == ""
+    for one in resources:
+        folder = node_modules() / "@kubernetes-models/istio/security.istio.io/v1"
+        declared = (folder / f"{one['kind']}.d.ts").read_text(encoding="utf-8")
+        known = set(re.findall(r'"(\w+)"\??:', declared)) | {"apiVersion", "kind", "metadata", "name"}
+        assert set(names(one)) <= known
+
+
+def test_the_schemas_complain() -> None:
+    """What is wrong is found, so the test above says something."""
+    resources = exported(TRUST)
+    resources[0]["spec"]["jwtRules"] = "none"
+    resources[1]["spec"]["action"] = "MAYBE"
+    said = complaints(resources)
+    assert "jwtRules" in said
+    assert "action" in said
+
+
+def test_tokens() -> None:
+    """One rule for each issuer; without a jwks_uri Istio looks for the discovery document itself."""
+    edge, ledger = exported(TRUST)[0]["spec"]["jwtRules"]
+    assert (edge["issuer"], edge["audiences"]) == (EDGE, [WALLETS])
+    assert edge["jwksUri"] == "https://keys.example.com/edge.json"
+    assert (ledger["issuer"], "jwksUri" in ledger) == (LEDGER, False)
+
+
+def test_the_workload() -> None:
+    """The labels of --selector are in each of them; without, they hold for the namespace."""
+    for one in exported(TRUST, app="wallets", tier="web"):
+        assert one["spec"]["selector"] == {"matchLabels": {"app": "wallets", "tier": "web"}}
+    assert not any("selector" in one["spec"] for one in exported(TRUST))
+
+
+def test_routes() -> None:
+    """A route opens for those whose grant covers its scopes: with the scopes in the token, or with none."""
+    rules = exported(TRUST + ROUTES)[2]["spec"]["rules"]
+    who = [(rule["from"][0]["source"]["requestPrincipals"], rule["to"][0]["operation"]) for rule in rules]
+    card = {"methods": ["GET", "HEAD", "PUT"], "paths": ["/wallets/{*}/card"]}
+    reports = {"methods": ["POST"], "paths": ["/reports/{**}"]}
+    edge, ledger = [f"{EDGE}/{EDGE}"], [f"{LEDGER}/{LEDGER}"]
+    assert who == [(edge, card), (edge, card), (edge, reports), (ledger, reports)]
+    own = [
+        {"key": "request.auth.audiences", "values": [WALLETS]},
+        {"key": "request.auth.claims[client_id]", "values": [EDGE]},
+    ]
+    scope = "request.auth.claims[scope]"
+    both = [{"key": scope, "values": ["cards:read"]}, {"key": scope, "values": ["cards:write"]}]
+    assert [rule["when"] for rule in rules[:3]] == [
+        [*own, *both],
+        [*own, {"key": scope, "notValues": ["*"]}],
+        own,
+    ]
+
+
+def test_no_routes() -> None:
+    """Every caller may go everywhere, and nobody else."""
+    for rule in exported(TRUST)[2]["spec"]["rules"]:
+        assert "to" not in rule
+        assert len(rule["from"][0]["source"]["requestPrincipals"]) == 1
+
+
+def test_bound_tokens_are_denied() -> None:
+    """Those that are bound to a key, and those that carry a user."""
+    denied = exported(TRUST)[1]["spec"]
+    assert denied["action"] == "DENY"
+    keys = {rule["when"][0]["key"] for rule in denied["rules"]}
+    assert {"request.auth.claims[cnf][jkt]", "request.auth.claims[act][sub]"} <= keys

@@ -1,0 +1,242 @@
+"""What an export cannot enforce is refused by name, and the same trust file always makes the same text."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from s2s_mesh.errors import ConfigError
+from s2s_mesh.export_envoy import envoy
+from s2s_mesh.export_istio import istio
+from s2s_mesh.export_jose import PROGRAM as MODULE
+from s2s_mesh.export_jose import jose
+from s2s_mesh.export_lua import PROGRAM
+from s2s_mesh.export_nginx import nginx
+from s2s_mesh.export_plan import Feature, NotExportable, Plan, plan
+from s2s_mesh.export_yaml import document
+from s2s_mesh.trust import TrustConfig
+
+from .tokens import EDGE, LEDGER, LOGIN, WALLETS
+
+WRITERS: dict[str, Callable[[Plan], str]] = {"envoy": envoy, "istio": istio, "nginx": nginx, "jose": jose}
+ISSUER = f'[issuers."{EDGE}"]'
+ALLOW = f'[[allow]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\nscopes = ["cards:read"]\n'
+OTHERS = f'[[allow]]\nissuer = "{WALLETS}"\naudience = "{LEDGER}"\n'
+
+
+def route(*members: str, path: str = "/wallets/{x}") -> str:
+    """A route rule."""
+    rows = [f'audience = "{WALLETS}"', f'path = "{path}"', 'methods = ["PUT"]', *members]
+    return "[[route]]\n" + "\n".join(rows) + "\n"
+
+
+def issuer(*members: str) -> str:
+    """Edge's own table."""
+    return f"{ISSUER}\n" + "\n".join(members) + "\n"
+
+
+def of(text: str) -> Plan:
+    """What wallets enforces by a trust file."""
+    return plan(TrustConfig.parse(f"version = 1\n{text}"), WALLETS, source="trust.toml", digest="0" * 64)
+
+
+USER = f'[user_issuers."{LOGIN}"]\naudiences = ["{EDGE}"]\n'
+CARRIES = ALLOW + f'may_act_for = ["{LOGIN}"]\n' + USER
+TXN = f'[[txn]]\ntrust_domain = "https://example.com"\nissuer = "{EDGE}"\naudience = "{WALLETS}"\n'
+LEGACY = (
+    f'[[legacy]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\nmigration = "require"\nuntil = 2099-12-31\n'
+    f'api_key_sha256 = "{"0" * 64}"\n'
+)
+ROUTE = "[[route]] PUT /wallets/{x}"
+# a trust file, what stands in the way, where, and for whom it does not
+ROWS: list[tuple[str, Feature | None, str, set[str]]] = [
+    (ALLOW + route(), None, "", set(WRITERS)),
+    (ALLOW + OTHERS + f'[issuers."{WALLETS}"]\ndiscovery = true\n', None, "", set(WRITERS)),
+    (ALLOW + route('proof = "wpt"'), Feature.PROOF, ROUTE, {"nginx"}),
+    (ALLOW + route('replay = "once"'), Feature.ONCE, ROUTE, {"nginx"}),
+    (ALLOW + route('user = "asserted"'), Feature.USER, ROUTE, {"nginx"}),
+    (CARRIES, Feature.MAY_ACT_FOR, f"[[allow]] {EDGE}", {"nginx"}),
+    (ALLOW + TXN, Feature.TXN, f"[[txn]] {EDGE}", {"nginx"}),
+    (ALLOW + LEGACY, Feature.LEGACY, f"[[legacy]] {EDGE}", {"nginx"}),
+    (
+        ALLOW + issuer('algorithms = ["ES256", "RS256", "Ed25519"]'),
+        Feature.ED25519,
+        ISSUER,
+        {"nginx", "jose"},
+    ),
+    (ALLOW + issuer('algorithms = ["ES256"]'), Feature.ALGORITHMS, ISSUER, {"nginx", "jose", "envoy"}),
+    (ALLOW + issuer('typ = ["JWT"]'), Feature.TYP, ISSUER, {"nginx", "jose", "envoy"}),
+    (ALLOW + issuer('max_token_life = "2m"'), Feature.LIFE, ISSUER, {"nginx", "jose", "envoy"}),
+    (ALLOW + issuer('leeway = "0s"'), Feature.LEEWAY, ISSUER, {"nginx", "jose", "envoy"}),
+    (ALLOW + issuer('jwks_file = "/keys/edge.json"'), Feature.JWKS_FILE, ISSUER, {"nginx", "envoy"}),
+    (ALLOW + issuer('jwks_file = "edge.json"'), Feature.RELATIVE_JWKS_FILE, ISSUER, {"nginx"}),
+    (ALLOW + issuer('ca_file = "/keys/ca.pem"'), Feature.CA_FILE, ISSUER, {"nginx", "envoy"}),
+    (ALLOW + issuer('ca_file = "ca.pem"'), Feature.RELATIVE_CA_FILE, ISSUER, {"nginx"}),
+    (ALLOW + issuer("discovery = true"), Feature.DISCOVERY, ISSUER, {"nginx", "istio"}),
+    (
+        ALLOW + issuer("discovery = true", 'jwks_origins = ["https://keys.example.com"]'),
+        Feature.JWKS_ORIGINS,
+        ISSUER,
+        {"nginx"},
+    ),
+    (ALLOW + route(path="/café"), Feature.NOT_ASCII, "[[route]] PUT /café", {"nginx", "jose", "envoy"}),
+]
+
+
+@pytest.mark.parametrize("target", WRITERS)
+@pytest.mark.parametrize(("text", "feature", "where", "able"), ROWS)
+def test_what_cannot_be_enforced(
+    target: str, text: str, feature: Feature | None, where: str, able: set[str]
+) -> None:
+    """It is refused by row and name by those who cannot, and exported by those who can."""
+    if target in able:
+        assert WALLETS in WRITERS[target](of(text))
+        return
+    assert feature is not None
+    with pytest.raises(NotExportable) as refused:
+        WRITERS[target](of(text))
+    assert f"{where}: {feature.value}" in refused.value.problems
+    assert f"{target} cannot enforce {where}: {feature.value}" in str(refused.value).splitlines()
+
+
+def test_every_feature_has_a_row() -> None:
+    """Nothing that is refused is untested."""
+    assert {feature for _, feature, _, _ in ROWS} == {None, *Feature}
+
+
+def test_all_of_it_is_said_at_once() -> None:
+    """Not only the first."""
+    text = ALLOW + issuer('leeway = "0s"', "discovery = true") + route('proof = "wpt"', 'user = "asserted"')
+    with pytest.raises(NotExportable) as refused:
+        istio(of(text))
+    assert len(refused.value.problems) == 3
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
+        ROUTE,
+        ROUTE,
+        '[issuers."https',
+    ]
+
+
+def test_nobody_may_call() -> None:
+    """An audience that no row names is a mistake, and not a door that is shut."""
+    with pytest.raises(ConfigError, match=r"no \[\[allow\]\] row of trust.toml names the audience"):
+        of(OTHERS)
+
+
+@pytest.mark.parametrize("target", WRITERS)
+def test_it_is_deterministic(target: str) -> None:
+    """Rows in another order that mean the same make the same text."""
+    second = ALLOW.replace(EDGE, LEDGER)
+    assert WRITERS[target](of(ALLOW + second)) == WRITERS[target](of(second + ALLOW))
+
+
+@pytest.mark.parametrize("target", WRITERS)
+def test_the_head(target: str) -> None:
+    """It says that the file is generated, and from what; a file's name cannot end the comment."""
+    trust = TrustConfig.parse(f"version = 1\n{ALLOW}")
+    made = WRITERS[target](plan(trust, WALLETS, source="a\nb.toml", digest="d" * 64))
+    head = made.splitlines()[:4]
+    assert all(line.startswith(("# ", "// ")) for line in head)
+    assert f"for {WALLETS}: generated, do not edit." in head[0]
+    assert f"a?b.toml (sha256 {'d' * 64})" in head[1]
+
+
+def test_a_route_that_nobody_can_open() -> None:
+    """It has no policy, so it is denied like every path without one."""
+    text = ALLOW + route('scopes = ["admin"]')
+    (manager,) = filters(text)
+    assert manager["http_filters"][4]["typed_config"]["rules"] == {"action": "ALLOW", "policies": {}}
+
+
+def test_keys_by_tls() -> None:
+    """Envoy verifies the name of whom it fetches keys from, by the named authorities or the system's."""
+    for member, expected in (
+        ("", "/etc/ssl/certs/ca-certificates.crt"),
+        ('ca_file = "/k/ca.pem"', "/k/ca.pem"),
+    ):
+        made = yaml.safe_load(envoy(of(ALLOW + issuer(member))))
+        _, cluster = made["static_resources"]["clusters"]
+        context = cluster["transport_socket"]["typed_config"]
+        assert context["sni"] == "edge.example.com"
+        validation = context["common_tls_context"]["validation_context"]
+        assert validation["trusted_ca"] == {"filename": expected}
+        assert validation["match_typed_subject_alt_names"][0]["matcher"] == {"exact": "edge.example.com"}
+
+
+def test_keys_in_a_file() -> None:
+    """An absolute name is Envoy's to read; there is no cluster then."""
+    made = envoy(of(ALLOW + issuer('jwks_file = "/keys/edge.json"')))
+    (manager,) = filters(ALLOW + issuer('jwks_file = "/keys/edge.json"'))
+    provider = manager["http_filters"][2]["typed_config"]["providers"][EDGE]
+    assert provider["local_jwks"] == {"filename": "/keys/edge.json"}
+    assert len(yaml.safe_load(made)["static_resources"]["clusters"]) == 1
+
+
+def filters(text: str) -> list[dict[str, Any]]:
+    """The HTTP connection manager of an exported Envoy configuration."""
+    made = yaml.safe_load(envoy(of(text)))
+    (listener,) = made["static_resources"]["listeners"]
+    return [one["typed_config"] for one in listener["filter_chains"][0]["filters"]]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "no",
+        "Null",
+        "1",
+        "1.5",
+        "a: b",
+        "- a",
+        "# a",
+        "",
+        " a",
+        'a"b\\c',
+        "é\u00a0x",
+        "~",
+        "a\nb\n\n  c\n",
+        "a\nb",
+        "a\n\n",
+        "  a\nb\n",
+        "\na\n",
+        True,
+        None,
+        7,
+        {},
+        [],
+        {"a": [{"b": ["c", {"d": "e"}]}], "on": {"no": "f"}},
+    ],
+)
+def test_yaml(value: object) -> None:
+    """What is written is what others read."""
+    made = document(["a comment", ""], {"value": value, "other": [value]} if value else {"value": value})
+    assert made.startswith("# a comment\n#\n")
+    read = yaml.safe_load(made)
+    assert read["value"] == value
+
+
+def test_the_lua_program_never_grows_by_the_trust_file() -> None:
+    """Below the table of issuers it is the same for everybody; so is the module for Node."""
+    for text in (ALLOW, ALLOW + route()):
+        (manager,) = filters(text)
+        program = manager["http_filters"][1]["typed_config"]["default_source_code"]["inline_string"]
+        assert program.endswith(PROGRAM)
+        assert jose(of(text)).endswith(MODULE)
+
+
+def test_nginx_accepts_a_path_with_its_own_signs(tmp_path: Any) -> None:
+    """Quotes, dollars, braces of a template: nginx reads the file."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        pytest.skip("needs nginx")
+    text = ALLOW + route(path="/a$b'c/{x}/d(e)[f]") + route(path="/é/{rest:path}")
+    (tmp_path / "nginx.conf").write_text(nginx(of(text)), encoding="utf-8")
+    command = [program, "-t", "-p", f"{tmp_path}/", "-c", "nginx.conf", "-g", "pid nginx.pid;"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "syntax is ok" in done.stderr, done.stderr
