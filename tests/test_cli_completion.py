@@ -27,7 +27,12 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [("s2s-mesh tru", "trust"), ("s2s-mesh trust di", "diff"), ("s2s-mesh doctor --rev", "--reviewed")],
+    [
+        ("s2s-mesh tru", "trust"),
+        ("s2s-mesh trust di", "diff"),
+        ("s2s-mesh trust export en", "envoy"),
+        ("s2s-mesh doctor --rev", "--reviewed"),
+    ],
 )
 def test_in_bash(tmp_path: Path, words: str, completed: str) -> None:
     """Commands, their commands, and options."""
