@@ -79,6 +79,8 @@ def _rule(plan: Plan, caller: Caller) -> dict[str, Any]:
 
 def _rules(plan: Plan) -> Iterator[dict[str, Any]]:
     """Who may what: one rule for a token that names the scopes, one for a token that leaves them out."""
+    # the service's own documents, for the services that it calls
+    yield {"to": [{"operation": {"methods": ["GET", "HEAD"], "paths": list(plan.public)}}]}
     openings = plan.openings if plan.routed else (None,)
     for opening in openings:
         for caller in plan.callers if opening is None else opening.callers:

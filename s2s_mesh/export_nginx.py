@@ -25,7 +25,6 @@ _CREDENTIALS = (
 _OVERRIDES = (
     *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"),
 )
-_WELL_KNOWN = ("jwks.json", "openid-configuration", "oauth-authorization-server")
 _STATUSES = ((400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"))
 
 
@@ -49,7 +48,7 @@ def _http(plan: Plan) -> Iterator[str]:
     yield 'map "$request_method $uri" $s2s_upstream {'
     yield f"    default {'s2s_mesh_no_route' if plan.routed else 's2s_mesh_app'};"
     yield from (f"    {_key(opening)} s2s_mesh_app;" for opening in plan.openings)
-    yield from ("}", "", "server {", *_indented(_server()), "}")
+    yield from ("}", "", "server {", *_indented(_server(plan)), "}")
 
 
 def _key(opening: Opening) -> str:
@@ -59,7 +58,7 @@ def _key(opening: Opening) -> str:
     return '"' + regex.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _server() -> Iterator[str]:
+def _server(plan: Plan) -> Iterator[str]:
     variables = {name: "$" + name.replace("-", "_") for name in (*IDENTITY, REQUEST_ID)}
     yield from ("listen 127.0.0.1:8080;", "")
     yield "# proxy_pass without a path hands the request on as it was sent"
@@ -96,8 +95,7 @@ def _server() -> Iterator[str]:
         yield from (f"    if ($s2s_status = {status}) {{", f"        return {status} '{body}';", "    }")
     yield """    return 503 '{"title":"Service Unavailable","status":503}';"""
     yield from ("}", "# our own documents, for the services that we call")
-    for name in _WELL_KNOWN:
-        path = f"/.well-known/{name}"
+    for path in plan.public:
         yield f"location = {path} {{ proxy_pass http://127.0.0.1:9000{path}; }}"
 
 

@@ -13,9 +13,11 @@ from enum import Enum
 import msgspec
 
 from .errors import ConfigError
+from .identity import ServiceId
 from .routes import PathTemplate
 from .trust import IssuerTrust, RouteRule, TrustConfig, TrustedPair
 from .trust_issuers import Accepted
+from .wellknown import absolute_paths
 
 _USUAL = Accepted(issuer="")
 
@@ -79,6 +81,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     digest: str
     trust: TrustConfig
+
+    @property
+    def public(self) -> tuple[str, ...]:
+        """The paths of its own documents, which everybody may GET and HEAD, whatever the rules."""
+        return tuple(absolute_paths(ServiceId(self.audience)))
 
     def banner(self, what: str, limits: tuple[str, ...]) -> tuple[str, ...]:
         """The comment at the top of a generated file, a line each.

@@ -7,7 +7,7 @@ Built from configuration and the ring in memory, never from the Host header (I-R
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from . import spiffe_bundle
@@ -56,11 +56,7 @@ class WellKnown:
         self._max_age = max(int(schedule.served_max_age), 1)
         self._memo: _Documents | None = None
         self.documents: tuple[str, ...] = (*DOCUMENTS, spiffe_bundle.DOCUMENT) if spiffe else DOCUMENTS
-        self.absolute_paths: Mapping[str, str] = {
-            # by the path on the host; an issuer with a path also has RFC 8414's form (section 3.1)
-            **{issuer.path + document: document for document in self.documents},
-            AUTHORIZATION_SERVER + issuer.path: AUTHORIZATION_SERVER,
-        }
+        self.absolute_paths: Mapping[str, str] = absolute_paths(issuer, self.documents)
 
     def document_at(self, path: str) -> str | None:
         """Which document is at a path, decoded, on the host or below the issuer's; None for none of ours."""
@@ -123,6 +119,15 @@ class WellKnown:
                 "scopes_supported": ["openid"],
             }
         )
+
+
+def absolute_paths(issuer: ServiceId, documents: Iterable[str]) -> dict[str, str]:
+    """Documents of an issuer by their path on its host."""
+    return {
+        **{issuer.path + document: document for document in documents},
+        # an issuer with a path also has RFC 8414's form (section 3.1)
+        AUTHORIZATION_SERVER + issuer.path: AUTHORIZATION_SERVER,
+    }
 
 
 def _finished(status: int, headers: Mapping[str, str], kind: str, body: bytes, method: str) -> Answer:

@@ -33,6 +33,8 @@ jwks_uri = "KEYS"
 issuer = "{EDGE}"
 audience = "{WALLETS}"
 scopes = ["cards:read"]
+[issuers."https://ledger.example.com"]
+jwks_uri = "http://127.0.0.1:9/ledger.json"
 [[allow]]
 issuer = "https://ledger.example.com"
 audience = "{WALLETS}"
@@ -143,7 +145,7 @@ def test_the_module(folder: Path) -> None:
                 assert (greeted.status_code, greeted.text) == (200, f"hello, {EDGE}: cards:read")
                 refused = httpx.put(f"{base}/wallets/42/card", headers=bearer)
                 assert (refused.status_code, refused.text) == (403, "")
-                # of ledger nobody can be asked
+                # nobody is there who could have ledger's keys
                 foreign = {"iss": "https://ledger.example.com"}
                 names = {**foreign, "sub": foreign["iss"], "client_id": foreign["iss"]}
                 away = sign(

@@ -14,6 +14,7 @@ import pytest
 from s2s_mesh.export_envoy import envoy
 from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
+from s2s_mesh.wellknown import DOCUMENTS, JWKS
 
 from .command_line import PATIENCE
 from .exporting import (
@@ -101,6 +102,24 @@ def test_without_routes(pathless: Stand) -> None:
     tally = compare(pathless.door, pathless.receiver, requests(seed=8, count=1000))
     assert tally.different == [], str(tally)
     assert tally.share >= 0.4
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        *(("GET", path, 200) for path in DOCUMENTS),
+        ("HEAD", JWKS, 200),
+        ("POST", JWKS, 401),
+        ("GET", f"{JWKS}/", 401),
+        ("GET", f"{JWKS}x", 401),
+        ("GET", f"/x/..{JWKS}", 401),
+        ("GET", f"/{JWKS}", 401),
+        ("GET", JWKS.replace("w", "%77", 1), 401),
+    ],
+)
+def test_its_own_documents(pathless: Stand, method: str, path: str, status: int) -> None:
+    """Everybody may have them, exactly as they are spelled; nothing else is public."""
+    assert pathless.door.ask(Request("", method, path, []))[0] == status
 
 
 @pytest.mark.parametrize("what", BEYOND)

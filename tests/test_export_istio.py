@@ -14,6 +14,7 @@ import yaml
 from s2s_mesh.export_istio import istio
 from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
+from s2s_mesh.wellknown import DOCUMENTS
 
 from .command_line import PATIENCE
 from .interop.node import HERE, node, node_modules
@@ -118,7 +119,7 @@ def test_the_workload() -> None:
 
 def test_routes() -> None:
     """A route opens for those whose grant covers its scopes: with the scopes in the token, or with none."""
-    rules = exported(TRUST + ROUTES)[2]["spec"]["rules"]
+    _, *rules = exported(TRUST + ROUTES)[2]["spec"]["rules"]
     who = [(rule["from"][0]["source"]["requestPrincipals"], rule["to"][0]["operation"]) for rule in rules]
     card = {"methods": ["GET", "HEAD", "PUT"], "paths": ["/wallets/{*}/card"]}
     reports = {"methods": ["POST"], "paths": ["/reports/{**}"]}
@@ -139,9 +140,15 @@ def test_routes() -> None:
 
 def test_no_routes() -> None:
     """Every caller may go everywhere, and nobody else."""
-    for rule in exported(TRUST)[2]["spec"]["rules"]:
+    for rule in exported(TRUST)[2]["spec"]["rules"][1:]:
         assert "to" not in rule
         assert len(rule["from"][0]["source"]["requestPrincipals"]) == 1
+
+
+def test_its_own_documents() -> None:
+    """Everybody may have them, or nobody could verify this service's tokens."""
+    public = exported(TRUST + ROUTES)[2]["spec"]["rules"][0]
+    assert public == {"to": [{"operation": {"methods": ["GET", "HEAD"], "paths": list(DOCUMENTS)}}]}
 
 
 def test_bound_tokens_are_denied() -> None:
