@@ -103,7 +103,7 @@ def _listener(plan: Plan) -> dict[str, Any]:
 
 def _public(path: str) -> dict[str, Any]:
     """One of the service's own documents, for the services that it calls: the filters are off."""
-    off = {"@type": f"{_API}.config.route.v3.FilterConfig", "disabled": True, "config": {}}
+    off = {"@type": f"{_API}.config.route.v3.FilterConfig", "disabled": True}
     return {
         "match": {
             "path": path,

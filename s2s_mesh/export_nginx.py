@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .export_plan import Opening, Plan
+from .export_plan import Feature, Opening, Plan, check
 from .forward_auth import IDENTITY, REQUEST_ID
 
+# the gateway does what the trust file says; a client certificate it is not told of here
+CAN: frozenset[Feature] = frozenset(Feature) - {Feature.OTHER_PROOF}
 LIMITS: tuple[str, ...] = (
     "tokens, pairs and scopes: the gateway on 127.0.0.1:9000 enforces them, started with this trust file:",
     "  s2s-mesh gateway --front nginx --port 9000",
@@ -29,7 +31,12 @@ _STATUSES = ((400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"))
 
 
 def nginx(plan: Plan) -> str:
-    """A whole configuration, to be started as it is or taken apart."""
+    """A whole configuration, to be started as it is or taken apart.
+
+    Raises:
+        NotExportable: it asks for what nginx would have to tell the gateway.
+    """
+    check(plan, "nginx", CAN)
     banner = [f"# {line}".rstrip() for line in plan.banner("nginx in front of an application,", LIMITS)]
     return "\n".join([*banner, "events {}", "", "http {", *_indented(_http(plan)), "}"]) + "\n"
 

@@ -106,6 +106,7 @@ class Feature(Enum):
     """What a trust file may ask for that not every program can do; the value says what that is."""
 
     PROOF = 'proof = "wpt": a proof of possession for each request'
+    OTHER_PROOF = 'a proof other than "wpt"'
     ONCE = 'replay = "once": a memory of the tokens that were used'
     USER = "a route that wants an end user"
     MAY_ACT_FOR = "may_act_for: tokens that carry a user"
@@ -123,6 +124,7 @@ class Feature(Enum):
     DISCOVERY = "discovery: give jwks_uri"
     JWKS_ORIGINS = "jwks_origins"
     NOT_ASCII = "a path with characters beyond ASCII"
+    OTHER = "which no export knows"
 
 
 class NotExportable(ConfigError):
@@ -157,7 +159,11 @@ def plan(trust: TrustConfig, audience: str, *, source: str, digest: str) -> Plan
     if not own.pairs:
         raise ConfigError(f"no [[allow]] row of {source} names the audience {audience}")
     pairs: list[TrustedPair] = sorted(own.pairs.values(), key=lambda pair: pair.issuer)
-    callers = tuple(Caller(trust=own.issuers[pair.issuer], granted=pair.scopes) for pair in pairs)
+    callers = tuple(
+        Caller(trust=own.issuers[pair.issuer], granted=pair.scopes)
+        for pair in pairs
+        if pair.issuer in own.issuers
+    )
     return Plan(
         audience=audience,
         callers=callers,
@@ -201,7 +207,8 @@ def _wanted(found: Plan) -> Iterator[tuple[str, Feature]]:
     for rule in found.trust.routes:
         where = f"[[route]] {' '.join(sorted(rule.methods))} {rule.path}"
         for wanted, feature in (
-            (rule.proof != "bearer", Feature.PROOF),
+            (rule.proof == "wpt", Feature.PROOF),
+            (rule.proof not in {"bearer", "wpt"}, Feature.OTHER_PROOF),
             (rule.replay != "allow", Feature.ONCE),
             (rule.user != "none", Feature.USER),
             (not rule.path.isascii(), Feature.NOT_ASCII),
@@ -215,10 +222,31 @@ def _wanted(found: Plan) -> Iterator[tuple[str, Feature]]:
         yield f"[[txn]] {txn.issuer}", Feature.TXN
     for row in found.trust.legacy:
         yield f"[[legacy]] {row.issuer}", Feature.LEGACY
+    for name in _unknown(found.trust):
+        yield name, Feature.OTHER
     for caller in found.callers:
         for feature, wants in _OF_ISSUERS.items():
             if wants(caller.trust):
                 yield f'[issuers."{caller.issuer}"]', feature
+        for name in _unknown(caller.trust):
+            yield f'[issuers."{caller.issuer}"] {name}', Feature.OTHER
+
+
+# what is looked at here, or is of no concern at the door; a member that came later is neither
+_KNOWN = frozenset(
+    {
+        *("issuers", "pairs", "routes", "user_issuers", "transactions", "services", "legacy"),
+        *("allow_loopback_http", "warnings", "issuer", "algorithms", "types", "leeway", "max_token_life"),
+        *("jwks_uri", "jwks_file", "discovery", "jwks_origins", "ca_file", "allow_plain_http"),
+    }
+)
+
+
+def _unknown(entry: msgspec.Struct) -> Iterator[str]:
+    """Members that say something, of which nobody here has heard."""
+    for field in msgspec.structs.fields(entry):
+        if field.name not in _KNOWN and getattr(entry, field.name) != field.default:
+            yield field.name
 
 
 _OF_ISSUERS: dict[Feature, Callable[[IssuerTrust], bool]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from s2s_mesh import export_envoy, export_istio, export_jose
+from s2s_mesh import export_envoy, export_istio, export_jose, export_nginx
 from s2s_mesh.export_plan import Feature
 
 from .docs_snippets import fences, snippets
@@ -69,11 +69,12 @@ ROWS = {
     "`discovery`": Feature.DISCOVERY,
     "`jwks_origins`": Feature.JWKS_ORIGINS,
     "a path with characters beyond ASCII": Feature.NOT_ASCII,
+    "a member that came after this page": Feature.OTHER,
 }
 CAN = {
     "envoy": export_envoy.CAN,
     "istio": export_istio.CAN,
-    "nginx": frozenset(Feature),
+    "nginx": export_nginx.CAN,
     "jose": export_jose.CAN,
 }
 
@@ -118,7 +119,7 @@ def test_the_table() -> None:
     assert {row[0]: row[1:] for row in rows[1:]} == {
         name: ["yes" if feature in can else "no" for can in CAN.values()] for name, feature in ROWS.items()
     }
-    assert set(ROWS.values()) == set(Feature)
+    assert {*ROWS.values(), Feature.OTHER_PROOF} == set(Feature)
 
 
 def test_the_module(folder: Path) -> None:

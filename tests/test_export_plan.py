@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -19,7 +20,7 @@ from s2s_mesh.export_lua import PROGRAM
 from s2s_mesh.export_nginx import nginx
 from s2s_mesh.export_plan import Feature, NotExportable, Plan, plan
 from s2s_mesh.export_yaml import document
-from s2s_mesh.trust import TrustConfig
+from s2s_mesh.trust import IssuerTrust, TrustConfig
 
 from .tokens import EDGE, LEDGER, LOGIN, WALLETS
 
@@ -106,7 +107,38 @@ def test_what_cannot_be_enforced(
 
 def test_every_feature_has_a_row() -> None:
     """Nothing that is refused is untested."""
-    assert {feature for _, feature, _, _ in ROWS} == {None, *Feature}
+    assert {feature for _, feature, _, _ in ROWS} == {None, *Feature} - {Feature.OTHER, Feature.OTHER_PROOF}
+
+
+class LaterIssuer(IssuerTrust, frozen=True, kw_only=True):
+    """One with a member that came after the exporters."""
+
+    thumbs: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize("target", ["envoy", "istio", "jose"])
+def test_what_came_later(target: str) -> None:
+    """A member of the trust file that no exporter has heard of is refused, not left out."""
+    trust = TrustConfig.parse(f"version = 1\n{ALLOW}")
+    for thumbs, refused in (((), False), (("left",), True)):
+        later = LaterIssuer(**msgspec.structs.asdict(trust.issuers[EDGE]), thumbs=thumbs)
+        changed = msgspec.structs.replace(trust, issuers={EDGE: later})
+        found = plan(changed, WALLETS, source="trust.toml", digest="0" * 64)
+        if refused:
+            with pytest.raises(NotExportable, match="thumbs: which no export knows"):
+                WRITERS[target](found)
+        else:
+            assert WALLETS in WRITERS[target](found)
+
+
+@pytest.mark.parametrize("target", WRITERS)
+def test_another_proof(target: str) -> None:
+    """Of a kind that came later: nobody takes it for a bearer token's route."""
+    trust = TrustConfig.parse(f"version = 1\n{ALLOW}{route()}")
+    rule = msgspec.structs.replace(trust.routes[0], proof="mtls")
+    changed = msgspec.structs.replace(trust, routes=(rule,))
+    with pytest.raises(NotExportable, match="a proof other than"):
+        WRITERS[target](plan(changed, WALLETS, source="trust.toml", digest="0" * 64))
 
 
 def test_all_of_it_is_said_at_once() -> None:
