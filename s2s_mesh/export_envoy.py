@@ -248,7 +248,8 @@ def _policies(plan: Plan) -> dict[str, Any]:
     """A policy for each route, with those whose grant opens it; without routes one for all."""
     if not plan.routed:
         callers = [_principal(plan, caller, ()) for caller in plan.callers]
-        return {"everything": {"permissions": [{"any": True}], "principals": callers}}
+        read = _metadata(_DOOR, ["path"], {"string_match": {"exact": "any"}})
+        return {"everything": {"permissions": [read], "principals": callers}}
     return {
         f"{' '.join(opening.methods)} {opening.template.text}": {
             "permissions": [_permission(opening)],

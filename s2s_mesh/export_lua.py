@@ -265,10 +265,9 @@ function envoy_on_request(handle)
   end
   -- jwt_authn knows this spelling only
   headers:replace("authorization", "Bearer " .. token)
-  if ROUTED then
-    local path = external_path(raw)
-    if not path then return refuse(handle, "403", "") end
-    handle:streamInfo():dynamicMetadata():set("s2s_mesh", "path", path)
-  end
+  local path = ROUTED and external_path(raw) or not ROUTED and "any"
+  if not path then return refuse(handle, "403", "") end
+  -- Envoy lets a request go on where a program ends by an error; RBAC lets none pass without this
+  handle:streamInfo():dynamicMetadata():set("s2s_mesh", "path", path)
 end
 """

@@ -16,13 +16,14 @@ from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
 from s2s_mesh.wellknown import DOCUMENTS, JWKS
 
-from .command_line import PATIENCE
+from .command_line import PATIENCE, ROOT
 from .exporting import (
     BEYOND,
     SHARES,
     Door,
     Receiver,
     Request,
+    asked,
     beyond,
     compare,
     keys_published,
@@ -32,7 +33,7 @@ from .exporting import (
 )
 from .fronts import envoy_program, node_app
 from .servers import free_port, wait_until
-from .tokens import WALLETS
+from .tokens import EDGE, WALLETS
 
 
 class Stand(NamedTuple):
@@ -43,8 +44,8 @@ class Stand(NamedTuple):
 
 
 @contextmanager
-def stand(folder: Path, *, routed: bool) -> Iterator[Stand]:
-    """Both, for the length of the block."""
+def stand(folder: Path, *, routed: bool, program: str = "") -> Iterator[Stand]:
+    """Both, for the length of the block; `program` is put before what the Lua program does."""
     port, app = free_port(), free_port()
     with keys_published() as places, node_app(folder, app):
         text = trust_text(places, routed=routed)
@@ -53,6 +54,9 @@ def stand(folder: Path, *, routed: bool) -> Iterator[Stand]:
         exported = envoy(plan(trust, WALLETS, source="trust.toml", digest=digest))
         for usual, own in ((8080, port), (3000, app)):
             exported = exported.replace(f"port_value: {usual}\n", f"port_value: {own}\n")
+        start = "function envoy_on_request(handle)"
+        assert start in exported
+        exported = exported.replace(start, f"{start} {program}")
         (folder / "envoy.yaml").write_text(exported, encoding="utf-8")
         options = ["--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id"]
         command = [envoy_program(), "-c", str(folder / "envoy.yaml"), *options]
@@ -90,10 +94,11 @@ def test_two_thousand_requests(tmp_path: Path) -> None:
     """No verdict differs, and the application is told the same caller."""
     with stand(tmp_path, routed=True) as both:
         tally = compare(both.door, both.receiver, requests(seed=7, count=2000))
-    print(tally)
     assert tally.different == [], str(tally)
     assert tally.total.total() == 2000
     assert tally.total.keys() == SHARES.keys()
+    docs = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    assert f"{tally.admitted.total()} were admitted, by both; no verdict differed" in docs
     assert tally.share >= 0.2
 
 
@@ -120,6 +125,13 @@ def test_without_routes(pathless: Stand) -> None:
 def test_its_own_documents(pathless: Stand, method: str, path: str, status: int) -> None:
     """Everybody may have them, exactly as they are spelled; nothing else is public."""
     assert pathless.door.ask(Request("", method, path, []))[0] == status
+
+
+@pytest.mark.parametrize("routed", [True, False])
+def test_a_program_that_fails(tmp_path: Path, routed: bool) -> None:
+    """Envoy goes on where a Lua program ends by an error; nobody is let in for that."""
+    with stand(tmp_path, routed=routed, program="error('out of order')") as both:
+        assert both.door.ask(asked(EDGE, "GET", "/wallets/42"))[0] == 403
 
 
 @pytest.mark.parametrize("what", BEYOND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ from s2s_mesh.export_jose import jose
 from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
 
-from .exporting import Door, Receiver, compare, keys_published, requests, trust_text
+from .exporting import Door, Receiver, Request, compare, keys_published, requests, trust_text
 from .interop.node import HERE, node, node_modules
+from .jwks_servers import JWKSServer, answer
 from .servers import free_port
-from .tokens import WALLETS
+from .tokens import EDGE, WALLETS, good, key
 
 
 class Stand(NamedTuple):
@@ -30,31 +32,37 @@ class Stand(NamedTuple):
 @contextmanager
 def stand(folder: Path, *, routed: bool) -> Iterator[Stand]:
     """Both, for the length of the block."""
-    with keys_published() as places:
-        trust = TrustConfig.parse(trust_text(places, routed=routed))
-        module = folder / "trust.mjs"
-        module.write_text(jose(plan(trust, WALLETS, source="trust.toml", digest="0" * 64)), encoding="utf-8")
-        (folder / "node_modules").symlink_to(node_modules())
-        port = free_port()
-        receiver, door = Receiver(trust), Door(port)
-        with (
-            (folder / "node.stderr").open("w") as errors,
-            subprocess.Popen(
-                [node(), str(HERE / "export_door.mjs"), str(module), str(port)],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            ) as process,
-        ):
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n", (folder / "node.stderr").read_text()
-                yield Stand(door, receiver)
-                assert (folder / "node.stderr").read_text() == ""
-            finally:
-                process.terminate()
-                door.close()
-                receiver.client.close()
+    with keys_published() as places, served(folder, trust_text(places, routed=routed)) as both:
+        yield both
+
+
+@contextmanager
+def served(folder: Path, text: str) -> Iterator[Stand]:
+    """The same for a trust file of the test's own."""
+    trust = TrustConfig.parse(text)
+    module = folder / "trust.mjs"
+    module.write_text(jose(plan(trust, WALLETS, source="trust.toml", digest="0" * 64)), encoding="utf-8")
+    (folder / "node_modules").symlink_to(node_modules())
+    port = free_port()
+    receiver, door = Receiver(trust), Door(port)
+    with (
+        (folder / "node.stderr").open("w") as errors,
+        subprocess.Popen(
+            [node(), str(HERE / "export_door.mjs"), str(module), str(port)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", (folder / "node.stderr").read_text()
+            yield Stand(door, receiver)
+            assert (folder / "node.stderr").read_text() == ""
+        finally:
+            process.terminate()
+            door.close()
+            receiver.client.close()
 
 
 @pytest.mark.parametrize(("routed", "count"), [(True, 2000), (False, 1000)])
@@ -62,6 +70,38 @@ def test_the_same_requests(tmp_path: Path, routed: bool, count: int) -> None:
     """No verdict differs, with routes and without."""
     with stand(tmp_path, routed=routed) as both:
         tally = compare(both.door, both.receiver, requests(seed=7, count=count))
-    print(tally)
     assert tally.different == [], str(tally)
     assert tally.share >= 0.2
+
+
+def ed25519(place: str) -> str:
+    """A trust file with one caller."""
+    return (
+        f'version = 1\n[defaults]\nallow_loopback_http = true\n[issuers."{EDGE}"]\njwks_uri = "{place}"\n'
+        f'algorithms = ["Ed25519"]\n[[allow]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\n'
+    )
+
+
+def test_ed25519(tmp_path: Path) -> None:
+    """The name of RFC 9864, which jose knows as well."""
+    signer, now = key("Ed25519"), int(time.time())
+    token = good(signer, iat=now, exp=now + 60).decode()
+    request = Request("", "GET", "/", [("Authorization", f"Bearer {token}")])
+    with (
+        JWKSServer(time.time) as keys,
+        served(tmp_path, ed25519(keys.endpoint("edge.json", signer).url)) as both,
+    ):
+        assert both.door.ask(request)[0] == 200
+
+
+@pytest.mark.parametrize("instead", [answer(status="500 Oops"), answer(b"<html>"), b""])
+def test_keys_that_cannot_be_had(tmp_path: Path, instead: bytes) -> None:
+    """503: the caller did nothing wrong."""
+    now = int(time.time())
+    token = good(key("Ed25519"), iat=now, exp=now + 60).decode()
+    with JWKSServer(time.time) as keys:
+        endpoint = keys.endpoint("edge.json")
+        endpoint.instead = instead
+        with served(tmp_path, ed25519(endpoint.url)) as both:
+            request = Request("", "GET", "/", [("Authorization", f"Bearer {token}")])
+            assert both.door.ask(request)[0] == 503
