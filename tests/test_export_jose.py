@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
 
 from .exporting import Door, Receiver, Request, compare, keys_published, requests, trust_text
-from .interop.node import HERE, node, node_modules
+from .interop.node import HERE, MODULES, node, node_modules
 from .jwks_servers import JWKSServer, answer
-from .servers import free_port
+from .servers import free_port, missing, wait_until
 from .tokens import EDGE, WALLETS, good, key
 
 
@@ -105,3 +106,66 @@ def test_keys_that_cannot_be_had(tmp_path: Path, instead: bytes) -> None:
         with served(tmp_path, ed25519(endpoint.url)) as both:
             request = Request("", "GET", "/", [("Authorization", f"Bearer {token}")])
             assert both.door.ask(request)[0] == 503
+
+
+@contextmanager
+def worker(folder: Path, text: str) -> Iterator[Stand]:
+    """workerd with an exported module, and our own receiver over the same trust file."""
+    program = node_modules() / "@cloudflare" / "workerd-linux-64" / "bin" / "workerd"
+    if not program.is_file():
+        missing("workerd: npm install @cloudflare/workerd-linux-64 (Linux on x86-64)")
+    trust, port = TrustConfig.parse(text), free_port()
+    (folder / "trust.mjs").write_text(
+        jose(plan(trust, WALLETS, source="trust.toml", digest="0" * 64)), encoding="utf-8"
+    )
+    shutil.copy(HERE / "export_worker.mjs", folder)
+    library = MODULES / "jose" / "dist" / "webapi"
+    shutil.copytree(library, folder, dirs_exist_ok=True)
+    # what a bundler would make one of
+    modules = {name: name for name in ("export_worker.mjs", "trust.mjs")} | {"jose": "index.js"}
+    modules |= {
+        path: path for file in library.rglob("*.js") if (path := file.relative_to(library).as_posix())
+    }
+    listed = [f'(name = "{name}", esModule = embed "{path}")' for name, path in modules.items()]
+    (folder / "config.capnp").write_text(
+        'using Workerd = import "/workerd/workerd.capnp";\n'
+        "const config :Workerd.Config = (\n"
+        '  services = [(name = "internet", network = (allow = ["local"])), (name = "main", worker = .main)],\n'
+        f'  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")]\n'
+        ");\n"
+        "const main :Workerd.Worker = (\n"
+        f'  modules = [{", ".join(listed)}], compatibilityDate = "2026-11-01"\n'
+        ");\n"
+    )
+    receiver, door = Receiver(trust), Door(port)
+    with (
+        (folder / "workerd.output").open("w") as output,
+        subprocess.Popen(
+            [program, "serve", "config.capnp"], cwd=folder, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            wait_until(lambda: _answers(door), what="workerd to answer")
+            yield Stand(door, receiver)
+        finally:
+            process.terminate()
+            door.close()
+            receiver.client.close()
+
+
+def _answers(door: Door) -> bool:
+    try:
+        return door.ask(Request("", "GET", "/", []))[0] == 401
+    except OSError:
+        door.close()
+        return False
+
+
+def test_in_a_worker(tmp_path: Path) -> None:
+    """The same verdicts, but for paths, which the runtime has tidied up before anybody sees them."""
+    with keys_published() as places, worker(tmp_path, trust_text(places)) as both:
+        tally = compare(
+            both.door, both.receiver, (one for one in requests(seed=7, count=1500) if one.kind != "path")
+        )
+    assert tally.different == [], str(tally)
+    assert tally.share >= 0.2
