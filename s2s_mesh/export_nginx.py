@@ -9,6 +9,7 @@ that was reviewed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from .export_plan import Feature, Opening, Plan, check
 from .forward_auth import IDENTITY, REQUEST_ID
@@ -103,7 +104,8 @@ def _server(plan: Plan) -> Iterator[str]:
     yield """    return 503 '{"title":"Service Unavailable","status":503}';"""
     yield from ("}", "# our own documents, for the services that we call")
     for path in plan.public:
-        yield f"location = {path} {{ proxy_pass http://127.0.0.1:9000{path}; }}"
+        # a location is compared with the decoded path
+        yield f'location = "{unquote(path)}" {{ proxy_pass http://127.0.0.1:9000{path}; }}'
 
 
 def _indented(lines: Iterator[str]) -> list[str]:
