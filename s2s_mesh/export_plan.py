@@ -111,6 +111,7 @@ class Feature(Enum):
     USER = "a route that wants an end user"
     MAY_ACT_FOR = "may_act_for: tokens that carry a user"
     TXN = "[[txn]]: transaction tokens"
+    FOREIGN = "other people's tokens that stand for a service"
     LEGACY = "[[legacy]]: API keys and passwords"
     ED25519 = "the algorithm Ed25519 (RFC 9864)"
     ALGORITHMS = "a choice of algorithms: it takes what the key set says"
@@ -220,6 +221,8 @@ def _wanted(found: Plan) -> Iterator[tuple[str, Feature]]:
             yield f"[[allow]] {pair.issuer}", Feature.MAY_ACT_FOR
     for txn in found.trust.transactions:
         yield f"[[txn]] {txn.issuer}", Feature.TXN
+    for issuer in found.trust.foreign_issuers:
+        yield f'[foreign_issuers."{issuer}"]', Feature.FOREIGN
     for row in found.trust.legacy:
         yield f"[[legacy]] {row.issuer}", Feature.LEGACY
     for name in _unknown(found.trust):
@@ -236,6 +239,7 @@ def _wanted(found: Plan) -> Iterator[tuple[str, Feature]]:
 _KNOWN = frozenset(
     {
         *("issuers", "pairs", "routes", "user_issuers", "transactions", "services", "legacy"),
+        *("foreign_issuers", "subjects"),
         *("allow_loopback_http", "warnings", "issuer", "algorithms", "types", "leeway", "max_token_life"),
         *("jwks_uri", "jwks_file", "discovery", "jwks_origins", "ca_file", "allow_plain_http"),
     }

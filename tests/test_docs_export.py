@@ -57,6 +57,7 @@ ROWS = {
     "`may_act_for`": Feature.MAY_ACT_FOR,
     "`[[txn]]`": Feature.TXN,
     "`[[legacy]]`": Feature.LEGACY,
+    "`[foreign_issuers]`": Feature.FOREIGN,
     "`algorithms` with Ed25519": Feature.ED25519,
     "`algorithms` other than the defaults": Feature.ALGORITHMS,
     "`typ` other than `at+jwt`": Feature.TYP,

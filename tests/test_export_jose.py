@@ -108,10 +108,6 @@ def test_keys_that_cannot_be_had(tmp_path: Path, instead: bytes) -> None:
             assert both.door.ask(request)[0] == 503
 
 
-def _below(folder: Path, file: Path) -> str:
-    return file.relative_to(folder).as_posix()
-
-
 @contextmanager
 def worker(folder: Path, text: str) -> Iterator[Stand]:
     """workerd with an exported module, and our own receiver over the same trust file."""
@@ -134,7 +130,8 @@ def worker(folder: Path, text: str) -> Iterator[Stand]:
     (folder / "config.capnp").write_text(
         'using Workerd = import "/workerd/workerd.capnp";\n'
         "const config :Workerd.Config = (\n"
-        '  services = [(name = "internet", network = (allow = ["local"])), (name = "main", worker = .main)],\n'
+        '  services = [(name = "internet", network = (allow = ["local"])), '
+        '(name = "main", worker = .main)],\n'
         f'  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")]\n'
         ");\n"
         "const main :Workerd.Worker = (\n"

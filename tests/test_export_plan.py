@@ -53,6 +53,10 @@ LEGACY = (
     f'[[legacy]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\nmigration = "require"\nuntil = 2099-12-31\n'
     f'api_key_sha256 = "{"0" * 64}"\n'
 )
+FOREIGN = (
+    f'[foreign_issuers."{LOGIN}"]\ndiscovery = true\n'
+    f'[[subject]]\nissuer = "{LOGIN}"\nsubject = "edge"\nservice = "{EDGE}"\n'
+)
 ROUTE = "[[route]] PUT /wallets/{x}"
 # a trust file, what stands in the way, where, and for whom it does not
 ROWS: list[tuple[str, Feature | None, str, set[str]]] = [
@@ -63,6 +67,7 @@ ROWS: list[tuple[str, Feature | None, str, set[str]]] = [
     (ALLOW + route('user = "asserted"'), Feature.USER, ROUTE, {"nginx"}),
     (CARRIES, Feature.MAY_ACT_FOR, f"[[allow]] {EDGE}", {"nginx"}),
     (ALLOW + TXN, Feature.TXN, f"[[txn]] {EDGE}", {"nginx"}),
+    (ALLOW + FOREIGN, Feature.FOREIGN, f'[foreign_issuers."{LOGIN}"]', {"nginx"}),
     (ALLOW + LEGACY, Feature.LEGACY, f"[[legacy]] {EDGE}", {"nginx"}),
     (
         ALLOW + issuer('algorithms = ["ES256", "RS256", "Ed25519"]'),
