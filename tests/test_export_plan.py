@@ -121,17 +121,28 @@ class LaterIssuer(IssuerTrust, frozen=True, kw_only=True):
     thumbs: tuple[str, ...] = ()
 
 
+class LaterConfig(TrustConfig, frozen=True, kw_only=True):
+    """A trust file with rows that came after the exporters."""
+
+    trees: tuple[str, ...] = ()
+
+
 @pytest.mark.parametrize("target", ["envoy", "istio", "jose"])
 def test_what_came_later(target: str) -> None:
-    """A member of the trust file that no exporter has heard of is refused, not left out."""
-    trust = TrustConfig.parse(f"version = 1\n{ALLOW}")
-    for thumbs, refused in (((), False), (("left",), True)):
-        later = LaterIssuer(**msgspec.structs.asdict(trust.issuers[EDGE]), thumbs=thumbs)
-        changed = msgspec.structs.replace(trust, issuers={EDGE: later})
-        found = plan(changed, WALLETS, source="trust.toml", digest="0" * 64)
-        if refused:
-            with pytest.raises(NotExportable, match="thumbs: which no export knows"):
+    """Members of the trust file that no exporter has heard of are refused where they say something."""
+    for said in ((), ("something",)):
+        found = of(ALLOW)
+        issuer = LaterIssuer(**msgspec.structs.asdict(found.trust.issuers[EDGE]), thumbs=said)
+        callers = (msgspec.structs.replace(found.callers[0], trust=issuer),)
+        later = LaterConfig(**msgspec.structs.asdict(found.trust), trees=said)
+        found = msgspec.structs.replace(found, callers=callers, trust=later)
+        if said:
+            with pytest.raises(NotExportable) as refused:
                 WRITERS[target](found)
+            assert refused.value.problems == (
+                f"trees: {Feature.OTHER.value}",
+                f"{ISSUER} thumbs: {Feature.OTHER.value}",
+            )
         else:
             assert WALLETS in WRITERS[target](found)
 
