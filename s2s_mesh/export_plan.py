@@ -12,12 +12,13 @@ from enum import Enum
 
 import msgspec
 
+from . import spiffe_bundle
 from .errors import ConfigError
 from .identity import ServiceId
 from .routes import PathTemplate
 from .trust import IssuerTrust, RouteRule, TrustConfig, TrustedPair
 from .trust_issuers import Accepted
-from .wellknown import absolute_paths
+from .wellknown import DOCUMENTS, absolute_paths
 
 _USUAL = Accepted(issuer="")
 
@@ -85,7 +86,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def public(self) -> tuple[str, ...]:
         """The paths of its own documents, which everybody may GET and HEAD, whatever the rules."""
-        return tuple(absolute_paths(ServiceId(self.audience)))
+        return tuple(absolute_paths(ServiceId(self.audience), (*DOCUMENTS, spiffe_bundle.DOCUMENT)))
 
     def banner(self, what: str, limits: tuple[str, ...]) -> tuple[str, ...]:
         """The comment at the top of a generated file, a line each.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from s2s_mesh import spiffe_bundle
 from s2s_mesh.export_istio import istio
 from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
@@ -147,8 +148,9 @@ def test_no_routes() -> None:
 
 def test_its_own_documents() -> None:
     """Everybody may have them, or nobody could verify this service's tokens."""
+    paths = [*DOCUMENTS, spiffe_bundle.DOCUMENT]
     public = exported(TRUST + ROUTES)[2]["spec"]["rules"][0]
-    assert public == {"to": [{"operation": {"methods": ["GET", "HEAD"], "paths": list(DOCUMENTS)}}]}
+    assert public == {"to": [{"operation": {"methods": ["GET", "HEAD"], "paths": paths}}]}
 
 
 def test_bound_tokens_are_denied() -> None:
