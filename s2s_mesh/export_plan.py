@@ -107,7 +107,7 @@ class Feature(Enum):
     """What a trust file may ask for that not every program can do; the value says what that is."""
 
     PROOF = 'proof = "wpt": a proof of possession for each request'
-    OTHER_PROOF = 'a proof other than "wpt"'
+    OTHER_PROOF = 'proof = "mtls": the client certificate of the connection'
     ONCE = 'replay = "once": a memory of the tokens that were used'
     USER = "a route that wants an end user"
     MAY_ACT_FOR = "may_act_for: tokens that carry a user"

@@ -63,6 +63,7 @@ ROWS: list[tuple[str, Feature | None, str, set[str]]] = [
     (ALLOW + route(), None, "", set(WRITERS)),
     (ALLOW + OTHERS + f'[issuers."{WALLETS}"]\ndiscovery = true\n', None, "", set(WRITERS)),
     (ALLOW + route('proof = "wpt"'), Feature.PROOF, ROUTE, {"nginx"}),
+    (ALLOW + route('proof = "mtls"'), Feature.OTHER_PROOF, ROUTE, set()),
     (ALLOW + route('replay = "once"'), Feature.ONCE, ROUTE, {"nginx"}),
     (ALLOW + route('user = "asserted"'), Feature.USER, ROUTE, {"nginx"}),
     (CARRIES, Feature.MAY_ACT_FOR, f"[[allow]] {EDGE}", {"nginx"}),
@@ -112,7 +113,7 @@ def test_what_cannot_be_enforced(
 
 def test_every_feature_has_a_row() -> None:
     """Nothing that is refused is untested."""
-    assert {feature for _, feature, _, _ in ROWS} == {None, *Feature} - {Feature.OTHER, Feature.OTHER_PROOF}
+    assert {feature for _, feature, _, _ in ROWS} == {None, *Feature} - {Feature.OTHER}
 
 
 class LaterIssuer(IssuerTrust, frozen=True, kw_only=True):
@@ -145,16 +146,6 @@ def test_what_came_later(target: str) -> None:
             )
         else:
             assert WALLETS in WRITERS[target](found)
-
-
-@pytest.mark.parametrize("target", WRITERS)
-def test_another_proof(target: str) -> None:
-    """Of a kind that came later: nobody takes it for a bearer token's route."""
-    trust = TrustConfig.parse(f"version = 1\n{ALLOW}{route()}")
-    rule = msgspec.structs.replace(trust.routes[0], proof="mtls")
-    changed = msgspec.structs.replace(trust, routes=(rule,))
-    with pytest.raises(NotExportable, match="a proof other than"):
-        WRITERS[target](plan(changed, WALLETS, source="trust.toml", digest="0" * 64))
 
 
 def test_all_of_it_is_said_at_once() -> None:
