@@ -38,10 +38,12 @@ _JWT, _DOOR = "envoy.filters.http.jwt_authn", "s2s_mesh"
 _SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 _CACHE = "300s"  # the max-age of our own key sets, I-R2
 _TIMEOUT = "5s"
-# by which some frameworks take method or path from elsewhere, and what only a gateway may say
+# by which some frameworks take method or path from elsewhere, and what only a proxy may say (RFC 9440 too)
 _STRIPPED = (
     *IDENTITY,
     REQUEST_ID,
+    "client-cert",
+    "client-cert-chain",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",

@@ -28,6 +28,8 @@ _CREDENTIALS = (
 _OVERRIDES = (
     *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"),
 )
+# nginx asks for no certificate here, so nobody's word about one is handed on
+_CERTIFICATES = ("Client-Cert", "Client-Cert-Chain", "X-Forwarded-Client-Cert")
 _STATUSES = ((400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"))
 
 
@@ -81,7 +83,7 @@ def _server(plan: Plan) -> Iterator[str]:
     yield "    # these replace what the client sent under the same names; an empty one is not sent at all"
     for name, variable in variables.items():
         yield f"    proxy_set_header {name} {variable};"
-    yield from (f'    proxy_set_header {name} "";' for name in (*_CREDENTIALS, *_OVERRIDES))
+    yield from (f'    proxy_set_header {name} "";' for name in (*_CREDENTIALS, *_CERTIFICATES, *_OVERRIDES))
     yield from (
         "}",
         "location = /_s2s_mesh {",
@@ -90,6 +92,7 @@ def _server(plan: Plan) -> Iterator[str]:
     )
     yield from ("    proxy_pass_request_body off;", '    proxy_set_header Content-Length "";')
     yield "    proxy_set_header X-Original-Method $request_method;"
+    yield from (f'    proxy_set_header {name} "";' for name in _CERTIFICATES)
     yield from ("    proxy_set_header X-Original-URI $request_uri;", "}")
     yield "# auth_request knows 2xx, 401 and 403; it makes 500 of the 400 and the 503, told apart here"
     yield from ("location @s2s_mesh_refused {", "    internal;", "    auth_request off;")

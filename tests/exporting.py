@@ -653,6 +653,8 @@ KINDS: dict[str, dict[str, Change]] = {
                 ("S2S_Caller", LEDGER),
                 ("S2S-Scopes", "admin"),
                 ("X-Original-URL", "/admin/x"),
+                ("Client-Cert", ":bm9ib2R5:"),
+                ("X-Forwarded-Client-Cert", "Hash=00"),
                 ("X-HTTP-Method-Override", "DELETE"),
             ],
         ),
@@ -771,7 +773,8 @@ def _is_told(body: bytes, ours: Admitted) -> bool:
     """Whether the application is told who calls, by nobody else, and gets no credential."""
     told = json.loads(body)
     names = [name.lower().replace("_", "-") for name in told["fields"][::2]]
-    kept = {"authorization", "x-original-url", "x-http-method-override"} & set(names)
+    stripped = {"authorization", "x-original-url", "x-http-method-override"}
+    kept = (stripped | {"client-cert", "x-forwarded-client-cert"}) & set(names)
     assert ours.principal is not None
     # scopes where the door tells any
     scopes = told["caller"]["scopes"] in ([], sorted(ours.principal.scopes))
