@@ -1,12 +1,16 @@
 """Where we are trusted by other people's software: the methods of `Service` for clouds and other protocols.
 
 Each kind of token has its own `typ`, its own claims and its own audiences, so that none is taken for another
-(standards section 0). None of them is kept: they are for exchanges that happen once in a while.
+(standards section 0). None of them is kept but ASAP's: the others are for exchanges that happen once in a
+while.
 """
 
 from __future__ import annotations
 
-from . import svid
+from collections.abc import Collection
+
+from . import asap, svid
+from .asap_auth import AsapAuth
 from .errors import ConfigError
 from .identity import ServiceId
 from .life import ServiceLife
@@ -44,3 +48,51 @@ class BridgeDoor(ServiceLife):
             claims = svid.build(spiffe_id=spiffe_id, audience=known, now=now, life=life)
             token, _ = runtime.signer.sign(ring, TokenKind.SVID, claims, now)
         return token
+
+    def asap_token(self, audience: str, *, issuer: str | None = None) -> str:
+        """A token for an ASAP receiver; kept and renewed well before it expires.
+
+        Args:
+            audience: what the receiver calls itself (`ASAP_VALID_AUDIENCE`); need not be a URL.
+            issuer: our name there, such as team/edge; None for `asap_issuer`. Another name than that is for
+                keys that were put on a key server by hand.
+
+        Raises:
+            KeyStoreError: there is no key to sign with.
+            ConfigError: the audience is no name, or an identity provider's; or there is no issuer.
+        """
+        names = self._asap_issuer(issuer), self._asap_audience(audience)
+        return self.running().asap_token(*names)
+
+    def asap_auth(
+        self,
+        audience: str,
+        *,
+        issuer: str | None = None,
+        origins: Collection[str] | None = None,
+        allow_plain_http: bool = False,
+    ) -> AsapAuth:
+        """Authentication for `httpx.Client(auth=...)` to an ASAP receiver; see `AsapAuth`."""
+        return AsapAuth(
+            self,
+            self._asap_audience(audience),
+            issuer=self._asap_issuer(issuer),
+            origins=origins,
+            allow_plain_http=allow_plain_http,
+        )
+
+    def forget_asap_token(self, audience: str, *, issuer: str | None = None) -> None:
+        """Mint anew at the next `asap_token`: the receiver refused the one at hand."""
+        self.running().signer.forget_asap(self._asap_issuer(issuer), audience)
+
+    def _asap_issuer(self, given: str | None) -> str:
+        issuer = given if given is not None else self.settings.asap_issuer
+        if issuer is None:
+            raise ConfigError(
+                "there is no ASAP issuer: set asap_issuer (S2S_MESH_ASAP_ISSUER), or pass issuer"
+            )
+        return asap.check_issuer(issuer)
+
+    def _asap_audience(self, audience: str) -> str:
+        self.settings.refuse_provider(asap.check_audience(audience))
+        return audience

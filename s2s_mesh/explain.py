@@ -283,7 +283,7 @@ class _Case:
         if check == "times":
             return f"now {self._now:.0f}, leeway {known.leeway:g} s, life {known.max_token_life:g} s at most"
         if check == "key":
-            return f"published at {known.keys_url or known.jwks_file}"
+            return f"published at {known.place}"
         if check == "user's grant" and pair is not None:
             return f"may_act_for {' '.join(sorted(pair.may_act_for)) or 'nobody'}"
         return ""

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from .asap import key_id
 from .jws import b64url_encode
-from .keys import SigningKey
+from .keys import SigningKey, VerificationKey
 from .strict_json import encode
 from .trust_issuers import Accepted
 
@@ -33,9 +34,21 @@ def algorithm_of(trust: Accepted | None) -> str:
     return "ES256" if trust is None else min(trust.algorithms, key=_QUICKEST_FIRST.index)
 
 
+def published(source: Accepted) -> VerificationKey:
+    """What a fake issuer publishes."""
+    public = fake_key(source.issuer, algorithm_of(source)).public
+    kid = _kid(source, public.kid)
+    return VerificationKey(kid, public.alg, {**public.public_jwk, "kid": kid})
+
+
+def _kid(trust: Accepted | None, kid: str) -> str:
+    """What the issuer calls a key: among ASAP's it is a path."""
+    return key_id(trust.issuer, kid) if trust is not None and trust.asap_key_servers else kid
+
+
 def signed(issuer: str, trust: Accepted | None, kind: str, claims: Mapping[str, Any]) -> str:
     """A token of a fake issuer, with this `typ`, as a receiver that trusts it like this accepts it."""
     alg = algorithm_of(trust)
     key = fake_key(issuer, alg)
-    header = encode({"alg": alg, "kid": key.kid, "typ": kind})
+    header = encode({"alg": alg, "kid": _kid(trust, key.kid), "typ": kind})
     return key.sign_compact(b64url_encode(header), claims)

@@ -1,6 +1,6 @@
 """A foreign issuer's token: whose it is, what it must say, and for which of our services it vouches.
 
-Three questions, each answered by one function, all of them before a key is looked up: `find`, `validate`,
+Questions, each answered by one function, all of them before a key is looked up: `find`, `header`, `validate`,
 `service`. How strict `validate` is, is said in the trust file, one relaxation at a time.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from . import svid
+from . import asap, svid
 from .claims import Claims, check_times, check_token_id, confirmation, no_certificate, split_scopes
 from .errors import Reason, TokenRejected
 from .identity import ServiceId
+from .jws import Header
 from .trust import ForeignIssuer, TrustConfig
-from .trust_values import SPIFFE
+from .trust_values import ASAP, SPIFFE
 
-UNTYPED = "jwt"  # what a token without `typ` counts as (RFC 7519 section 5.1), where that is allowed
+_UNTYPED = "jwt"  # what a token without `typ` counts as (RFC 7519 section 5.1), where that is allowed
 _MAX_AUDIENCES = 10
 # RFC 8693, RFC 9493: somebody else is meant than whom the issuer vouches for
 _OF_USERS = ("act", "sub_id")
@@ -39,6 +40,19 @@ def find(claims: Mapping[str, Any], issuers: Mapping[str, ForeignIssuer]) -> For
         known = issuers.get(svid.trust_domain_of(claims.get("sub")))
         return known if known is not None and known.profile == SPIFFE else None
     return known
+
+
+def header(found: Header, rules: ForeignIssuer) -> Header:
+    """The header by the issuer's rules: with the `typ` that a token without one counts as.
+
+    Raises:
+        TokenRejected: `BAD_KID`, the key is none of this issuer's.
+    """
+    if rules.profile == ASAP:
+        asap.check_key_id(found.kid, rules.issuer)
+    if not found.typ and (rules.allow_missing_typ or rules.profile == ASAP):
+        return found._replace(typ=_UNTYPED)
+    return found
 
 
 def validate(
@@ -71,7 +85,7 @@ def validate(
     bound = None
     if "cnf" in claims:
         bound = confirmation(claims["cnf"], with_proof=False, certificate=certificate)
-    subject = claims.get("sub")
+    subject = claims.get("sub", rules.issuer if rules.profile == ASAP else None)
     if not isinstance(subject, str):
         raise TokenRejected(Reason.BAD_SUBJECT, "sub is missing or not a text")
     without_id = rules.allow_missing_jti and "jti" not in claims

@@ -14,14 +14,14 @@ from msgspec import UNSET
 
 from .client_certificate import Certificate
 from .identity import ServiceId
-from .outbound import Outbound, TokenSource, hop_of
+from .outbound import Credential, Outbound, TokenSource, hop_of
 from .users import OnBehalfOf
 
 
 class AuthFlow:
     """The flows of httpx and of httpx2, which are alike; laid over the `Auth` class of either."""
 
-    outbound: Outbound
+    outbound: Credential
     replayable: type  # the bodies that can be sent again
 
     def auth_flow(self, request: Any) -> Generator[Any, Any, None]:
@@ -42,12 +42,12 @@ class AuthFlow:
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Load the ring if there is none, then `auth_flow`."""
-        self.outbound.tokens.load()
+        self.outbound.ring.load()
         yield from super().sync_auth_flow(request)  # type: ignore[misc]
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Load the ring off the event loop if there is none, then `auth_flow`."""
-        await self.outbound.tokens.load_async()
+        await self.outbound.ring.load_async()
         flow = super().async_auth_flow(request)  # type: ignore[misc]
         try:
             outgoing = await flow.__anext__()

@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import msgspec
+
 from .effects import Effect, FetchJWKS
 from .errors import JWKSInvalid
 from .jitter import between
 from .jwks_fetch import TOTAL_SECONDS, Fetched, FetchFailed, fetch
 from .jwks_shared import MAX_DELAY, SharedJWKS, Turn
 from .log_fields import fields
+from .newcomers import Newcomers
 from .observer import CoolingDown, Event, JWKSFetched
 from .resolver import KeyResolver, Why
 from .shared_sets import SharedSet
@@ -28,7 +31,17 @@ log: logging.Logger = logging.getLogger("s2s_mesh.jwks")
 _WORKERS = 16
 # background refreshes leave half of the workers to callers who wait
 _MAX_BACKGROUND = _WORKERS // 2
-_OF_THE_PLACE = ("keys_url", "jwks_file", "jwks_origins", "profile", "assumed_algorithms", "eddsa")
+# nor may an issuer whose server hangs have them all, where each of its keys is fetched alone
+_MAX_ALONE = 4
+_OF_THE_PLACE = (
+    "keys_url",
+    "asap_key_servers",
+    "jwks_file",
+    "jwks_origins",
+    "profile",
+    "assumed_algorithms",
+    "eddsa",
+)
 WAIT_SECONDS = TOTAL_SECONDS + 1
 
 
@@ -66,6 +79,8 @@ class JWKSClient:
         self.wait_seconds: float = WAIT_SECONDS if shared is None else WAIT_SECONDS + MAX_DELAY
         self._lock = threading.Lock()
         self._in_flight: dict[str, Future[None]] = {}
+        self._newcomers = Newcomers()
+        resolver.alone = _alone(trust)
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
         self.fetches: int = 0
@@ -75,6 +90,7 @@ class JWKSClient:
         """Go on with a reloaded trust file; issuers that it no longer lists, or moves, are forgotten."""
         with self._lock:
             before, self._trust = self._trust.key_sources, trust
+            self._resolver.alone = _alone(trust)
             self._resolver.forget_except(
                 [name for name, source in trust.key_sources.items() if _same_place(source, before.get(name))]
             )
@@ -90,13 +106,14 @@ class JWKSClient:
         """
         now = self._clock()
         with self._lock:
-            if issuer in self._in_flight:
-                return self._in_flight[issuer]
+            place = self._resolver.place(issuer, kid)
+            if place in self._in_flight:
+                return self._in_flight[place]
             why = self._resolver.needed(issuer, kid, now)
             if why is None:
                 return None
-            if self._resolver.allowed(issuer, why, now):
-                return self._start(issuer, why, now, kid)
+            if self._resolver.allowed(place, why, now) and self._admits(issuer, place, now):
+                return self._start(place, why, now, kid)
         self._tell(CoolingDown(issuer=issuer, why=why.value))
         return None
 
@@ -105,12 +122,13 @@ class JWKSClient:
         now = self._clock()
         with self._lock:
             due = sorted(
-                (self._resolver.refresh_due(issuer, now), issuer)
+                (self._resolver.refresh_due(place, now), place)
                 for issuer in self._trust.key_sources
-                if issuer not in self._in_flight and self._resolver.allowed(issuer, Why.REFRESH, now)
+                for place in self._resolver.places(issuer)
+                if place not in self._in_flight and self._resolver.allowed(place, Why.REFRESH, now)
             )
-            for _, issuer in due[: max(_MAX_BACKGROUND - len(self._in_flight), 0)]:
-                self._start(issuer, Why.REFRESH, now)
+            for _, place in due[: max(_MAX_BACKGROUND - len(self._in_flight), 0)]:
+                self._start(place, Why.REFRESH, now)
 
     def close(self) -> None:
         """Start nothing more; fetches under way end by themselves within their deadline.
@@ -125,24 +143,41 @@ class JWKSClient:
         if self._shared is not None:
             self._shared.close()
 
-    def _start(self, issuer: str, why: Why, now: float, kid: str | None = None) -> Future[None] | None:
+    def _admits(self, issuer: str, place: str, now: float) -> bool:
+        """Whether nobody can have us ask for keys without end by naming them."""
+        if place == issuer or self._resolver.keys(place):
+            return True
+        looked_at = self._resolver.fetched_at(place)
+        if looked_at is not None and 0 <= now - looked_at < self._resolver.limits.unknown_kid:
+            return False  # it was not there just now
+        under_way = sum(name.startswith(f"{issuer} ") for name in self._in_flight)
+        if under_way >= _MAX_ALONE or not self._newcomers.admit(issuer, now):
+            return False
+        if looked_at is None:
+            self._resolver.make_room(issuer)
+        return True
+
+    def _start(self, place: str, why: Why, now: float, kid: str | None = None) -> Future[None] | None:
+        issuer, _, alone = place.partition(" ")
         source = self._trust.key_sources.get(issuer)
         if source is None or self._closed:
             return None
+        if alone:
+            source = msgspec.structs.replace(source, asap_key=alone)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="s2s-mesh-jwks")
-        self._resolver.begin(issuer, why, now)
+        self._resolver.begin(place, why, now)
         self.fetches += 1
         known: Future[None] = Future()
         known.set_running_or_notify_cancel()  # from here on no waiter can cancel it
         try:
             job = self._pool.submit(far_from_threading, self._work, source, why, kid, known)
         except RuntimeError as failed:  # the machine has no thread to give, or the interpreter ends
-            self._resolver.failed(issuer, now, str(failed))
+            self._resolver.failed(place, now, str(failed))
             return None
         # a job that `close` takes out of the queue never begins
         job.add_done_callback(lambda job: known.set_result(None) if job.cancelled() else None)
-        self._in_flight[issuer] = known
+        self._in_flight[place] = known
         return known
 
     def _work(self, source: Accepted, why: Why, kid: str | None, known: Future[None]) -> None:
@@ -167,7 +202,8 @@ class JWKSClient:
     def _fetch(self, source: Accepted, why: Why, found: SharedSet | None) -> SharedSet | None:
         """Bring the issuer's set, from the network unless it was found; returns what others should know."""
         issuer, at, began = source.issuer, self._clock(), time.perf_counter()
-        etag = self._resolver.etag(issuer)
+        place = f"{issuer} {source.asap_key}" if source.asap_key else issuer
+        etag = self._resolver.etag(place)
         outcome: SharedSet | Fetched | Exception
         try:
             outcome = found or self.fetch(source, etag=etag, no_cache=why is Why.UNKNOWN_KID)
@@ -177,10 +213,10 @@ class JWKSClient:
         jitter = between(0, 1)
         fetched = None
         with self._lock:
-            self._in_flight.pop(issuer, None)
+            self._in_flight.pop(place, None)
             if _same_place(source, self._trust.key_sources.get(issuer)):  # not reloaded meanwhile
-                outcome = self._in_order(issuer, outcome)
-                fetched = self._apply(issuer, why, outcome, etag, now, jitter)
+                outcome = self._in_order(place, outcome)
+                fetched = self._apply(place, why, outcome, etag, now, jitter)
         took = time.perf_counter() - began
         self._tell(JWKSFetched(issuer=issuer, why=why.value, result=_result(outcome), at=at, seconds=took))
         # last, because a logging filter that raises must not leave the issuer in flight for ever
@@ -200,7 +236,7 @@ class JWKSClient:
 
     def _apply(
         self,
-        issuer: str,
+        place: str,
         why: Why,
         outcome: SharedSet | Fetched | Exception,
         etag: str | None,
@@ -208,20 +244,20 @@ class JWKSClient:
         jitter: float,
     ) -> SharedSet | None:
         if isinstance(outcome, Exception):
-            self._resolver.failed(issuer, now, _error(outcome))
+            self._resolver.failed(place, now, _error(outcome))
             return None
         max_age, new_etag = outcome.max_age, outcome.etag
         if isinstance(outcome, SharedSet):
             self._resolver.adopted(
-                issuer, why, outcome.jwks, outcome.fetched_at, max_age=max_age, etag=new_etag, jitter=jitter
+                place, why, outcome.jwks, outcome.fetched_at, max_age=max_age, etag=new_etag, jitter=jitter
             )
             return None
-        if outcome.jwks is None and self._resolver.etag(issuer) != etag:
+        if outcome.jwks is None and self._resolver.etag(place) != etag:
             return None  # "not modified" speaks of a set that a reload has forgotten meanwhile
-        jwks = outcome.jwks or self._resolver.jwks(issuer)
+        jwks = outcome.jwks or self._resolver.jwks(place)
         if jwks.order is not None and jwks.order.refresh_hint is not None:
             max_age = jwks.order.refresh_hint
-        self._resolver.succeeded(issuer, outcome.jwks, now, max_age=max_age, etag=new_etag, jitter=jitter)
+        self._resolver.succeeded(place, outcome.jwks, now, max_age=max_age, etag=new_etag, jitter=jitter)
         return SharedSet(jwks=jwks, fetched_at=now, max_age=max_age, etag=new_etag)
 
 
@@ -230,6 +266,10 @@ def _same_place(source: Accepted, other: Accepted | None) -> bool:
     if other is None:
         return False
     return all(getattr(source, member) == getattr(other, member) for member in _OF_THE_PLACE)
+
+
+def _alone(trust: TrustConfig) -> frozenset[str]:
+    return frozenset(name for name, source in trust.key_sources.items() if source.asap_key_servers)
 
 
 def _error(failed: Exception) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import httpcore
 import httpx
 
-from . import discovery
+from . import asap, discovery
 from .errors import JWKSInvalid
 from .http_exchange import Answer, exchange, is_identity, media_type, tls_context
 from .jwks import MAX_BODY, JWKSet
@@ -25,6 +25,7 @@ _MAX_ETAG = 256
 _DOCUMENT = ("application/json",)
 _TYPES = ("application/jwk-set+json", *_DOCUMENT)
 _NOT_MODIFIED = 304
+_NO_SUCH_KEY = (403, 404)  # a file server that lists no folders answers 403 (atlassian-jwt-auth has it so)
 _SECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _FILE_MAX_AGE = 0.0  # clamped up to the floor: a pinned file is looked at as often as that
 
@@ -78,6 +79,8 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
         # what an operator puts there is the latest, whatever was before (SPIFFE Federation section 4.2)
         pinned = _read_set(body, source)
         return Fetched(JWKSet(pinned.keys.values(), ignored=pinned.ignored), _FILE_MAX_AGE, None)
+    if source.asap_key_servers:
+        return _fetch_key_file(source, etag=etag, no_cache=no_cache)
     url = source.keys_url
     assert url is not None  # noqa: S101 - the trust file sets exactly one of the three places
     tls = _tls(source.ca_file)
@@ -102,6 +105,38 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
         return Fetched(None, max_age, _etag(answer.fields) or etag)
     jwks = _read_set(answer.body, source)
     return Fetched(jwks, max_age, _etag(answer.fields), _clock(answer.fields))
+
+
+def _fetch_key_file(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
+    """One key of an ASAP issuer, as a set of one or none, from the first key server that has an answer.
+
+    Raises:
+        FetchFailed, JWKSInvalid: as `fetch`.
+    """
+    if not source.asap_key:
+        raise FetchFailed("each key is fetched by its kid, and none is asked for")
+    tls, servers, problems = _tls(source.ca_file), source.asap_key_servers, []
+    more = [("cache-control", "no-cache")] if no_cache else []
+    if etag is not None and len(servers) == 1:  # else it could be another server's
+        more.append(("if-none-match", etag))
+    for server in servers:
+        url = server + source.asap_key
+        backend = CheckedBackend(TOTAL_SECONDS / len(servers), allow_loopback=source.allow_loopback_http)
+        try:
+            answer = _get(url, backend, tls, (asap.PEM,), more)
+        except FetchFailed as failed:
+            if failed.status in _NO_SUCH_KEY:
+                return Fetched(JWKSet([]), None, None)
+            problems.append(f"{url}: {failed}")
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as failed:
+            problems.append(f"{url}: {str(failed) or type(failed).__name__}")
+        else:
+            tag, age = _etag(answer.fields), _max_age(answer.fields)
+            if answer.status == _NOT_MODIFIED:
+                return Fetched(None, age, tag or etag)
+            key = asap.read_key(source.asap_key, answer.body, source.assumed_algorithms)
+            return Fetched(JWKSet([key]), age, tag, _clock(answer.fields))
+    raise FetchFailed("; ".join(problems))
 
 
 def _read_set(body: bytes, source: Accepted) -> JWKSet:

@@ -167,7 +167,8 @@ class ObservedInbound(Inbound):
 
     def _tell_stale(self, principal: Principal, now: float) -> None:
         # an old credential has no key
-        if self._resolver.is_stale(principal.vouched_by or principal.issuer, now) and principal.kid:
+        place = self._resolver.place(principal.vouched_by or principal.issuer, principal.kid)
+        if self._resolver.is_stale(place, now) and principal.kid:
             self._observe(StaleServed(principal.issuer))
 
     def _tell_refused(

@@ -7,7 +7,7 @@ token go where it was not meant to.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
 import httpx
@@ -29,14 +29,18 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-class TokenSource(Protocol):
-    """What makes tokens: a `Service`."""
+class Ring(Protocol):
+    """What signs: a `Service`."""
 
     def load(self) -> None:
         """Make sure that a ring is in memory; may block."""
 
     async def load_async(self) -> None:
         """The same, off the event loop."""
+
+
+class TokenSource(Ring, Protocol):
+    """What makes tokens: a `Service`."""
 
     def token(
         self,
@@ -123,7 +127,50 @@ class Destination(NamedTuple):
         return path is not None and (path == self.prefix or path.startswith(self.prefix + "/"))
 
 
-class Outbound:
+class Credential:
+    """What requests to one audience carry.
+
+    Args:
+        tokens: makes it; a `Service`.
+        audience: whom it is for.
+        places: where it may go.
+    """
+
+    def __init__(self, tokens: Ring, audience: str, places: Sequence[Destination]) -> None:
+        self.ring = tokens
+        self._audience = audience
+        self._places = places
+
+    def holds(self, hop: Hop) -> bool:
+        """Whether a request goes to the audience."""
+        return any(place.holds(hop) for place in self._places)
+
+    def check(self, hop: Hop) -> None:
+        """Refuse a request that goes elsewhere, before anything is sent.
+
+        Raises:
+            ConfigError: naming both.
+        """
+        if not self.holds(hop):
+            raise ConfigError(
+                f"this auth is for {self._audience}; a request to {hop} would carry its token elsewhere. Use "
+                "one that is made for the other audience, or name it in origins"
+            )
+
+    def field(self) -> str:
+        """The value of Authorization; from memory where a token at hand is good for a while yet.
+
+        Raises:
+            KeyStoreError: no key to sign with.
+        """
+        raise NotImplementedError
+
+    def forgets(self, status: int, challenge: str | None) -> bool:
+        """Whether this answer refuses the token itself; it is then not handed out again."""
+        raise NotImplementedError
+
+
+class Outbound(Credential):
     """The tokens of one audience.
 
     Args:
@@ -155,32 +202,15 @@ class Outbound:
         allow_plain_http: bool = False,
     ) -> None:
         given(on_behalf_of)
+        super().__init__(tokens, audience, destinations(audience, origins, allow_plain_http=allow_plain_http))
         self.tokens = tokens
-        self._audience = audience
         self._scopes = scopes
         self._on_behalf_of = on_behalf_of
         self._once = once
         self._certificate = None if certificate is None else ClientCertificate.of(certificate)
-        self._destinations = destinations(audience, origins, allow_plain_http=allow_plain_http)
-
-    def holds(self, hop: Hop) -> bool:
-        """Whether a request goes to the audience."""
-        return any(destination.holds(hop) for destination in self._destinations)
-
-    def check(self, hop: Hop) -> None:
-        """Refuse a request that goes elsewhere, before anything is sent.
-
-        Raises:
-            ConfigError: naming both.
-        """
-        if not self.holds(hop):
-            raise ConfigError(
-                f"this auth is for {self._audience}; a request to {hop} would carry its token elsewhere. Use "
-                "one that is made for the other audience, or name it in origins"
-            )
 
     def field(self) -> str:
-        """The value of Authorization; from memory where a token at hand is good for a while yet.
+        """See `Credential`.
 
         Raises:
             KeyStoreError: no key to sign with.
@@ -196,7 +226,7 @@ class Outbound:
         return f"Bearer {token}"
 
     def forgets(self, status: int, challenge: str | None) -> bool:
-        """Whether this answer refuses the token itself; it is then not handed out again."""
+        """See `Credential`: the challenge has to say so."""
         refused = is_invalid_token(status, challenge)
         if refused:
             self.tokens.forget_token(
@@ -221,7 +251,7 @@ def outbound(service: Caller, audience: str, **options: Unpack[Options]) -> Outb
 
 
 def destinations(
-    audience: ServiceId, origins: Collection[str] | None, *, allow_plain_http: bool
+    audience: str, origins: Collection[str] | None, *, allow_plain_http: bool
 ) -> list[Destination]:
     """Where credentials for `audience` may go; the arguments are those of `Outbound`.
 

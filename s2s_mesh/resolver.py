@@ -16,8 +16,10 @@ import msgspec
 from .errors import JWKSInvalid
 from .jwks import JWKSet, Order
 from .keys import VerificationKey
+from .rotation import RotationSchedule
 
 _MAX_JITTER = 0.1
+MAX_PLACES = 32
 
 
 class JWKSCacheLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,17 @@ class JWKSCacheLimits(msgspec.Struct, frozen=True, kw_only=True):
     failed_refresh: float = 10
     unknown_kid: float = 5
     unknown_kid_max: float = 10
+
+    @classmethod
+    def of(cls, schedule: RotationSchedule) -> JWKSCacheLimits:
+        """Those that go with the rotation times of our own fleet."""
+        return cls(
+            min_fresh=schedule.cache_floor,
+            default_fresh=min(300, schedule.foreign_cache),
+            stale_grace=schedule.stale_grace,
+            retry=min(1, schedule.foreign_cache),
+            failed_refresh=min(10, schedule.foreign_cache),
+        )
 
     def fresh_for(self, max_age: float | None) -> float:
         """How long a set is fresh whose answer allows `max_age` seconds (None: it does not say)."""
@@ -85,19 +98,44 @@ _NOTHING = _Issuer()
 class KeyResolver:
     """Knows the keys of every issuer in the trust file.
 
+    Where an issuer has no set, because each of its keys is fetched alone (ASAP), each key is what is called
+    an issuer below: its place (`place`), with a set of one key or none.
+
     Args:
         limits: see `JWKSCacheLimits`.
+
+    Attributes:
+        alone: the issuers whose keys are fetched alone.
     """
 
     def __init__(self, limits: JWKSCacheLimits) -> None:
         self.limits = limits
+        self.alone: frozenset[str] = frozenset()
         self._issuers: dict[str, _Issuer] = {}
+
+    def place(self, issuer: str, kid: str) -> str:
+        """What is known of this key is kept under this name; no issuer has a space in its own."""
+        return f"{issuer} {kid}" if issuer in self.alone else issuer
+
+    def places(self, issuer: str) -> list[str]:
+        """Under which names there are keys of this issuer: its own, or those of the keys that were found."""
+        if issuer not in self.alone:
+            return [issuer]
+        mine = f"{issuer} "
+        return [name for name, known in list(self._issuers.items()) if name.startswith(mine) and known.keys]
+
+    def make_room(self, issuer: str) -> None:
+        """Forget a key that was fetched alone, if there are many: one that was not found, else the first."""
+        mine = f"{issuer} "
+        names = [name for name in self._issuers if name.startswith(mine)]
+        if len(names) >= MAX_PLACES:
+            del self._issuers[min(names, key=lambda name: bool(self._issuers[name].keys))]
 
     # -- reads, without a lock ------------------------------------------------------------------------
 
     def key(self, issuer: str, kid: str, now: float) -> VerificationKey | None:
         """The key, if it is known and its set is not beyond the stale bound."""
-        known = self._issuers.get(issuer, _NOTHING)
+        known = self._issuers.get(self.place(issuer, kid), _NOTHING)
         return known.keys.get(kid) if now < known.stale_until else None
 
     def has_keys(self, issuer: str, now: float) -> bool:
@@ -149,7 +187,7 @@ class KeyResolver:
 
     def needed(self, issuer: str, kid: str, now: float) -> Why | None:
         """What kind of fetch would help to find this key now, or None where the key is at hand."""
-        if not self.has_keys(issuer, now):
+        if not self.has_keys(self.place(issuer, kid), now):
             return Why.COLD
         return None if self.key(issuer, kid, now) is not None else Why.UNKNOWN_KID
 
@@ -269,8 +307,8 @@ class KeyResolver:
 
     def forget_except(self, issuers: Collection[str]) -> None:
         """Drop what is known of issuers that the trust file no longer lists."""
-        for issuer in [issuer for issuer in self._issuers if issuer not in issuers]:
-            del self._issuers[issuer]
+        for name in [name for name in self._issuers if name.partition(" ")[0] not in issuers]:
+            del self._issuers[name]
 
 
 def _passed(tried_at: float | None, pause: float, now: float) -> bool:

@@ -35,7 +35,7 @@ from .store import KeyStore
 from .trust import TrustConfig
 from .user_door import UserDoor
 from .users import OnBehalfOf
-from .wellknown import WellKnown
+from .wellknown import WellKnown, of_parameters
 
 
 class Service(UserDoor, BridgeDoor):
@@ -67,6 +67,7 @@ class Service(UserDoor, BridgeDoor):
         allow_unsealed_key_store: let private keys of an https issuer lie open in a shared store.
         spiffe_id: its name in SPIFFE, such as spiffe://wallets.example.com/wallets; its keys are then also
             served as the bundle of that trust domain, which is this service's alone; see docs/spiffe.md.
+        asap_issuer: its name among ASAP receivers, such as team/edge; its keys are then served for these too.
 
     Raises:
         ConfigError: naming the argument, what was found and what is expected.
@@ -93,6 +94,7 @@ class Service(UserDoor, BridgeDoor):
         allow_loopback_http: bool | None = None,
         allow_unsealed_key_store: bool = False,
         spiffe_id: str | None = None,
+        asap_issuer: str | None = None,
     ) -> None:
         settings = settings_.build(
             issuer=issuer,
@@ -113,12 +115,18 @@ class Service(UserDoor, BridgeDoor):
             allow_loopback_http=allow_loopback_http,
             allow_unsealed_key_store=allow_unsealed_key_store,
             spiffe_id=spiffe_id,
+            asap_issuer=asap_issuer,
         )
         self.issuer: ServiceId = settings.issuer
         self.well_known: WellKnown | None = (
             None
             if key_store is None
-            else WellKnown(self.issuer, settings.schedule, spiffe=settings.spiffe_id is not None)
+            else WellKnown(
+                self.issuer,
+                settings.schedule,
+                spiffe=settings.spiffe_id is not None,
+                asap_issuer=settings.asap_issuer,
+            )
         )
         super().__init__(settings)
 
@@ -318,7 +326,8 @@ class Service(UserDoor, BridgeDoor):
         def route(path: str, document: str) -> Route:
             async def endpoint(request: Request) -> Response:
                 given = request.headers.get("if-none-match")
-                answer = answer_document(self, document, request.method, given)
+                named = of_parameters(document, request.path_params)
+                answer = answer_document(self, named, request.method, given)
                 return Response(answer.body, answer.status, dict(answer.headers))
 
             return Route(path, endpoint, methods=["GET"])

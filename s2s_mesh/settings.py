@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from . import svid
+from . import asap, svid
 from .certificates import ProxyField
 from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
 from .errors import ConfigError
@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         proxies: hand on the certificates of their clients; None where TLS connections end here.
         authorization_servers: audiences that are one's, learned while running; see `check_audience`.
         spiffe_id: the service's name in SPIFFE, or None.
+        asap_issuer: the service's name among ASAP receivers, or None.
     """
 
     issuer: ServiceId
@@ -72,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     observers: Observers
     spiffe_id: SpiffeId | None
     proxies: ProxyField | None
+    asap_issuer: str | None
     authorization_servers: set[str] = msgspec.field(default_factory=set)
 
     def __repr__(self) -> str:
@@ -142,11 +144,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: it is one.
         """
         trust = self.trust if isinstance(self.trust, TrustConfig) else self.trust.current
-        providers = trust.user_issuers.keys() | trust.foreign_issuers.keys()
-        if audience in providers or f"{audience}/" in providers:
+        # an ASAP issuer is a service like ours, and gives nobody tokens
+        foreign = {name for name, issuer in trust.foreign_issuers.items() if issuer.profile != "asap"}
+        names = {audience, f"{audience}/", audience.rstrip("/")}
+        if names & (trust.user_issuers.keys() | foreign):
             raise ConfigError(f"{audience} is an identity provider; service tokens are never made out to one")
-        servers = self.authorization_servers
-        if audience in servers or f"{audience}/" in servers:
+        if names & self.authorization_servers:
             raise ConfigError(
                 f"{audience} is an authorization server (of oauth_client); service tokens are never made out "
                 "to one"
@@ -173,6 +176,7 @@ def build(
     allow_loopback_http: bool | None = None,
     allow_unsealed_key_store: bool = False,
     spiffe_id: str | None = None,
+    asap_issuer: str | None = None,
 ) -> Settings:
     """Check everything and freeze it; see `Service` for the arguments.
 
@@ -212,6 +216,8 @@ def build(
     cache = _jwks_cache(jwks_cache, key_store, sealed=bool(keks))
     with _named("spiffe_id", "S2S_MESH_SPIFFE_ID"):
         named = None if spiffe_id is None else svid.check_id(spiffe_id, algorithm, schedule.lead)
+    with _named("asap_issuer", "S2S_MESH_ASAP_ISSUER"):
+        asap_name = None if asap_issuer is None else asap.check_issuer(asap_issuer, algorithm)
     if isinstance(public_paths, str) or not all(path.startswith("/") for path in public_paths):
         raise ConfigError("public_paths must be a list of exact paths, each beginning with a slash")
     return Settings(
@@ -222,13 +228,7 @@ def build(
         key_encryption_keys=keks,
         algorithm=algorithm,
         schedule=schedule,
-        cache_limits=JWKSCacheLimits(
-            min_fresh=schedule.cache_floor,
-            default_fresh=min(300, schedule.foreign_cache),
-            stale_grace=schedule.stale_grace,
-            retry=min(1, schedule.foreign_cache),
-            failed_refresh=min(10, schedule.foreign_cache),
-        ),
+        cache_limits=JWKSCacheLimits.of(schedule),
         token_life=life,
         public_paths=frozenset(public_paths),
         verified_cache_size=verified_cache_size,
@@ -237,6 +237,7 @@ def build(
         observers=Observers(observers),
         spiffe_id=named,
         proxies=ProxyField.configured(client_certificate_header, trusted_proxies),
+        asap_issuer=asap_name,
     )
 
 
@@ -259,6 +260,7 @@ def from_env(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[s
         ("SPIFFE_ID", "spiffe_id", str),
         ("CLIENT_CERTIFICATE_HEADER", "client_certificate_header", str),
         ("TRUSTED_PROXIES", "trusted_proxies", _list),
+        ("ASAP_ISSUER", "asap_issuer", str),
     ):
         value = environ.get(f"S2S_MESH_{name}", "").strip()
         if value and argument not in overrides:

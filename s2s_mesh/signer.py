@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from . import asap
 from . import claims as claims_
 from .claims import Confirmation
 from .errors import KeyStoreError, StoreReason
@@ -33,7 +34,7 @@ _RENEW_FROM, _RENEW_TO = 0.5, 0.8
 class TokenKind(str, Enum):
     """The kinds of token we mint; none of them is taken for another (RFC 8725 sections 3.11 and 3.12).
 
-    The last three are for software of other people.
+    The last four are for software of other people.
     """
 
     SERVICE = "at+jwt"
@@ -42,14 +43,15 @@ class TokenKind(str, Enum):
     CLIENT_ASSERTION = "client-authentication+jwt"
     FEDERATION = "federation"
     SVID = "jwt-svid"
+    ASAP = "asap"
 
     # Enum hashes in Python, which is half the price of handing a kept token out
     __hash__ = str.__hash__
 
     @property
     def typ(self) -> str:
-        """What its header says: its name, but for two kinds that clouds and SPIFFE know as plain JWTs."""
-        return "JWT" if self in (TokenKind.FEDERATION, TokenKind.SVID) else self.value
+        """What its header says: its name, but for the kinds that others know as plain JWTs."""
+        return "JWT" if self in (TokenKind.FEDERATION, TokenKind.SVID, TokenKind.ASAP) else self.value
 
 
 class _Signing(msgspec.Struct, frozen=True):
@@ -86,7 +88,8 @@ class Signer:
         self._tokens: dict[_Key, _Minted] = {}
         # apart, so that many users push no token out that is needed for none
         self._user_tokens: dict[_Key, _Minted] = {}
-        self._headers: dict[tuple[TokenKind, str], bytes] = {}
+        self._asap_tokens: dict[tuple[str, str], _Minted] = {}
+        self._headers: dict[tuple[TokenKind, str, str], bytes] = {}
 
     def cached(
         self,
@@ -102,6 +105,9 @@ class Signer:
             minted = self._tokens.get((audience, scopes, confirmation, None))
         else:
             minted = self._user_tokens.get((audience, scopes, confirmation, context_hash(user)))
+        return self._still_good(minted, ring, now)
+
+    def _still_good(self, minted: _Minted | None, ring: KeyRing, now: float) -> str | None:
         if minted is None or not minted.since <= now < minted.renew_at:
             return None
         signing = self._signing
@@ -170,6 +176,36 @@ class Signer:
         key = self._refresh_signing(ring, now).key
         return key.sign_compact(self._header(kind, key), claims), key.kid
 
+    def asap(self, ring: KeyRing, issuer: str, audience: str, now: float) -> str:
+        """An ASAP token: the one at hand, if it is good for a while yet and by the key that signs now.
+
+        Args:
+            ring: as in `mint`.
+            issuer: an ASAP issuer.
+            audience: checked (`asap.check_audience`).
+            now: Unix seconds.
+
+        Raises:
+            KeyStoreError: as `mint`.
+            ConfigError: as `asap.check_issuer`, about the key that signs now.
+        """
+        kept = self._still_good(self._asap_tokens.get((issuer, audience)), ring, now)
+        if kept is not None:
+            return kept
+        key = self._refresh_signing(ring, now).key
+        asap.check_issuer(issuer, key.alg)
+        claims = asap.build(issuer=issuer, audience=audience, now=now, life=self.life)
+        token = key.sign_compact(self._header(TokenKind.ASAP, key, asap.key_id(issuer, key.kid)), claims)
+        if len(self._asap_tokens) >= _MAX_CACHED:
+            self._asap_tokens.clear()
+        renew_at = claims["iat"] + between(_RENEW_FROM, _RENEW_TO) * self.life
+        self._asap_tokens[(issuer, audience)] = _Minted(token, key.kid, now, renew_at)
+        return token
+
+    def forget_asap(self, issuer: str, audience: str) -> None:
+        """Do not hand this ASAP token out again: a receiver has just refused it."""
+        self._asap_tokens.pop((issuer, audience), None)
+
     def signing_kid(self, ring: KeyRing, now: float) -> str:
         """The key that signs now.
 
@@ -222,11 +258,13 @@ class Signer:
             f"the JWKS itself; it signs in {max(wait, 0):.0f} s, when every replica serves the key"
         )
 
-    def _header(self, kind: TokenKind, key: SigningKey) -> bytes:
-        header = self._headers.get((kind, key.kid))
+    def _header(self, kind: TokenKind, key: SigningKey, kid: str | None = None) -> bytes:
+        """The encoded header; `kid` is what it calls the key, if that is not the key's own id."""
+        kid = kid or key.kid
+        header = self._headers.get((kind, key.kid, kid))
         if header is None:
-            header = b64url_encode(encode({"alg": key.alg, "kid": key.kid, "typ": kind.typ}))
+            header = b64url_encode(encode({"alg": key.alg, "kid": kid, "typ": kind.typ}))
             # those of keys that no longer sign are dropped
             kept = {known: value for known, value in self._headers.items() if known[1] == key.kid}
-            self._headers = {**kept, (kind, key.kid): header}
+            self._headers = {**kept, (kind, key.kid, kid): header}
         return header

@@ -22,11 +22,13 @@ def snapshot(runtime: Runtime, now: float) -> Snapshot:
         jwks=tuple(
             JWKSState(
                 issuer=issuer,
-                fetched_at=resolver.fetched_at(issuer),
-                stale_until=resolver.stale_until(issuer),
-                keys=len(resolver.keys(issuer)),
+                fetched_at=resolver.fetched_at(place),
+                stale_until=resolver.stale_until(place),
+                keys=len(resolver.keys(place)),
             )
             for issuer in runtime.verifier.trust.key_sources
+            # of several, that which is out of date first
+            for place in sorted(resolver.places(issuer), key=resolver.stale_until)[:1]
         ),
         deny_list_known=None if runtime.deny is None else runtime.verifier.deny is not None,
         key_store_failed=None if manager is None else manager.last_error is not None,

@@ -20,7 +20,7 @@ from . import jws
 from .claims import check_scopes
 from .errors import ConfigError, Reason
 from .fake_callers import Caller, bearer
-from .fake_keys import algorithm_of, fake_key, signed
+from .fake_keys import fake_key, published, signed
 from .identity import EndUser, ServiceId
 from .jwks import JWKSet
 from .jwks_fetch import Fetched
@@ -157,7 +157,7 @@ class Mesh:
 
     def _fetch(self, source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:  # noqa: ARG002
         """What an issuer would answer: the fake one's key, and those of its `Service` if it has one here."""
-        keys = [fake_key(source.issuer, algorithm_of(source)).public]
+        keys = [published(source)]
         service = self._services.get(source.issuer)
         if service is not None and service.well_known is not None:
             keys += service.running().load_ring().jwks(self.clock()).keys.values()

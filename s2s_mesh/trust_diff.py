@@ -143,7 +143,7 @@ def _unusual_keys(new: IssuerTrust | ForeignIssuer) -> Iterator[Change]:
 
 
 def _place(source: Accepted) -> str:
-    return source.jwks_file or source.keys_url or ""
+    return source.place
 
 
 def _routes(old: TrustConfig, new: TrustConfig) -> Iterator[Change]:

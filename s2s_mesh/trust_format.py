@@ -23,6 +23,7 @@ from .trust_members import (
     ForeignIssuerId,
     ForeignTokenLife,
     HeaderMember,
+    KeyServers,
     KeysFile,
     Leeway,
     MediaTypes,
@@ -90,6 +91,7 @@ class ForeignIssuerTable(SourceTable, frozen=True, kw_only=True):
     """[foreign_issuers."..."]: an issuer that is none of our services and vouches for some of them."""
 
     profile: Profile | UnsetType = UNSET
+    asap_key_servers: KeyServers | UnsetType = UNSET
     typ: MediaTypes | UnsetType = UNSET
     max_token_life: ForeignTokenLife | UnsetType = UNSET
     audiences: Annotated[

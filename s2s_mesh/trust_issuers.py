@@ -14,7 +14,7 @@ from msgspec import UNSET
 from .identity import ServiceId
 from .svid import ALGORITHMS as SVID_ALGORITHMS
 from .trust_format import DefaultsTable, ForeignIssuerTable, IssuerTable, SourceTable, UserIssuerTable
-from .trust_values import SPIFFE, seconds, short_type
+from .trust_values import ASAP, SPIFFE, seconds, short_type
 
 _DISCOVERY = "/.well-known/openid-configuration"
 # JWT-SVID sections 2.3 and 3: `typ`, `iat` and `jti` may be left out, `alg` of a key likewise
@@ -48,6 +48,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         header_members: what its tokens may have in their header beside alg, kid and typ.
         eddsa: whether its tokens and keys may call Ed25519 by its older name, EdDSA.
         allow_loopback_http: whether loopback may be fetched from; from [defaults].
+        asap_key_servers: base URLs of key servers that have each key in a file of its own, or none.
+        asap_key: which of these is meant, its path there; "" for none.
     """
 
     issuer: str
@@ -63,10 +65,18 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     eddsa: bool = False
     header_members: frozenset[str] = frozenset()
     allow_loopback_http: bool = False
+    asap_key_servers: tuple[str, ...] = ()
+    asap_key: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where its keys are, for people."""
+        return self.jwks_file or self.keys_url or " or ".join(self.asap_key_servers)
 
     @property
     def keys_url(self) -> str | None:
-        """Where asking for its keys begins: `jwks_uri`, or its discovery document; None for a local file.
+        """Where asking for its keys begins: `jwks_uri`, or its discovery document; None for a local file or
+        an ASAP key server.
 
         A slash at the end of the issuer is left out there (OpenID Connect Discovery section 4.1).
         """
@@ -134,8 +144,8 @@ class ForeignIssuer(Accepted, frozen=True, kw_only=True):
 
     @property
     def assumed_algorithms(self) -> frozenset[str]:
-        """The accepted ones, where the trust file says that its keys are without `alg`."""
-        return self.algorithms if self.keys_without_alg else frozenset()
+        """The accepted ones, where the trust file says that its keys are without `alg`; PEM files all are."""
+        return self.algorithms if self.keys_without_alg or self.profile == ASAP else frozenset()
 
 
 class UserIssuer(Accepted, frozen=True, kw_only=True):
@@ -175,6 +185,9 @@ def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTab
     # how long tokens live there is decided by somebody else, so [defaults] does not speak for it
     general = msgspec.structs.replace(defaults, max_token_life=UNSET)
     profile = "jwt" if table.profile is UNSET else table.profile
+    said = _accepted(general, table)
+    if profile == ASAP:
+        said = {"types": frozenset({"jwt"}), **said}
     entry = ForeignIssuer(
         issuer=issuer,
         profile=profile,
@@ -186,7 +199,7 @@ def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTab
         keys_without_alg=table.keys_without_alg,
         ignore_scope=table.ignore_scope,
         **_keys(issuer, table),
-        **_accepted(general, table),
+        **said,
         allow_loopback_http=defaults.allow_loopback_http,
     )
     if profile == SPIFFE:
@@ -211,7 +224,9 @@ def user_issuer(issuer: str, table: UserIssuerTable, defaults: DefaultsTable) ->
 def _keys(issuer: str, table: SourceTable) -> dict[str, Any]:
     """Where its keys are; at the usual place, if the table says nothing."""
     members = {name: getattr(table, name) for name in ("jwks_uri", "jwks_file", "ca_file")}
-    said = {name: value for name, value in members.items() if value is not UNSET}
+    said: dict[str, Any] = {name: value for name, value in members.items() if value is not UNSET}
+    if isinstance(table, ForeignIssuerTable) and table.asap_key_servers is not UNSET:
+        return {**said, "asap_key_servers": tuple(table.asap_key_servers)}
     if not table.discovery and said.keys() <= {"ca_file"}:
         said["jwks_uri"] = f"{issuer.rstrip('/')}/.well-known/jwks.json"
     origins = () if table.jwks_origins is UNSET else table.jwks_origins

@@ -83,6 +83,20 @@ URL = Annotated[
         pattern="^https?://",
     ),
 ]
+KeyServer = Annotated[
+    str,
+    member(
+        values.key_server,
+        "https://asap-keys.example.com/",
+        "Where an ASAP key server has its files.",
+        format="uri",
+        pattern="^https?://.*/$",
+    ),
+]
+KeyServers = Annotated[
+    list[KeyServer],
+    Meta(min_length=1, description="ASAP key servers; the next one is asked where one does not answer."),
+]
 KeysFile = Annotated[
     str,
     member(

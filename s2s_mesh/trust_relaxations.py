@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .trust import ForeignIssuer, IssuerTrust, TrustConfig, UserIssuer
 from .trust_issuers import Accepted
 from .trust_report import member_path, shown
-from .trust_values import SPIFFE
+from .trust_values import ASAP, SPIFFE
 
 _LEEWAY = 30.0
 _LIFE: dict[type[Accepted], float] = {IssuerTrust: 900.0, ForeignIssuer: 900.0, UserIssuer: 3600.0}
@@ -46,7 +46,11 @@ def _of(entry: Accepted) -> Iterator[tuple[str, str]]:
     kind = type(entry)
     if entry.profile == SPIFFE:
         yield "profile", "its tokens need no iss and no iat: the trust domain of sub says whose they are"
-    if more := sorted(entry.types - _TYPES[kind]):
+    usual = _TYPES[kind]
+    if entry.profile == ASAP:
+        usual = frozenset({"jwt"})
+        yield "profile", "its tokens are of type JWT, and need neither typ nor sub"
+    if more := sorted(entry.types - usual):
         yield "typ", f"tokens of type {', '.join(more)} are accepted"
     if entry.max_token_life > _LIFE[kind]:
         yield "max_token_life", f"its tokens may live for {entry.max_token_life:g} s"

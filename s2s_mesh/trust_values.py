@@ -20,8 +20,8 @@ Check = Callable[[str, bool], None]
 
 ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "Ed25519"})
 HEADER_MEMBERS = frozenset({"x5t", "x5t#S256"})  # name a certificate, which nobody here looks for
-SPIFFE = "spiffe"
-PROFILES = frozenset({"jwt", SPIFFE})
+SPIFFE, ASAP = "spiffe", "asap"
+PROFILES = frozenset({"jwt", SPIFFE, ASAP})
 METHODS = frozenset({"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"})
 SCOPE = r"^[!#-)+-\[\]-~]+$"  # RFC 6749 section 3.3, without the asterisk
 ROLE = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
@@ -106,6 +106,16 @@ def user_issuer(text: str, loopback: bool) -> None:
 def jwks_uri(text: str, loopback: bool) -> None:
     """Check a URL that this process will fetch. Whether http is allowed depends on the table it is in."""
     check_url(text, loopback, 'expected a URL such as "https://wallets.example.com/.well-known/jwks.json"')
+
+
+def key_server(text: str, loopback: bool) -> None:
+    """Check the URL below which an ASAP key server has its files."""
+    expected = 'expected the base URL of a key server such as "https://asap-keys.example.com/"'
+    check_url(text, loopback, expected)
+    if "?" in text or not text.endswith("/"):
+        raise Unfit(f"{expected}: a slash stands at its end, and no query")
+    if is_plain_http(text) and not is_loopback(text):
+        raise Unfit(f"{expected}: the scheme must be https")
 
 
 def is_plain_http(url: str) -> bool:

@@ -255,10 +255,7 @@ class Verifier:
         now: float,
         certificate: Callable[[], str],
     ) -> tuple[Claims, TrustedPair]:
-        header = decoded.header
-        if not header.typ and known.allow_missing_typ:
-            header = header._replace(typ=foreign_token.UNTYPED)
-        check_header(header, known, known.types)
+        check_header(foreign_token.header(decoded.header, known), known, known.types)
         claims = foreign_token.validate(decoded.claims, known, self.audiences, now, certificate)
         service = foreign_token.service(trust, known.issuer, claims.subject, decoded.claims)
         pair = trust.pairs.get((service, claims.audience))
@@ -317,10 +314,11 @@ class Verifier:
             key = self._resolver.key(issuer, kid, now)
             if key is not None:
                 return key
-        if self._resolver.has_keys(issuer, now):
+        place = self._resolver.place(issuer, kid)
+        if self._resolver.has_keys(place, now):
             raise TokenRejected(Reason.UNKNOWN_KID, f"the issuer publishes no usable key {kid}")
         raise JWKSUnavailable(
-            issuer, self._resolver.last_error(issuer) or "its keys have not been fetched yet"
+            issuer, self._resolver.last_error(place) or "its keys have not been fetched yet"
         )
 
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from . import spiffe_bundle
+from . import asap, spiffe_bundle
 from .identity import ServiceId
 from .keyring import KeyRing
 from .rotation import RotationSchedule
@@ -20,6 +20,7 @@ JWKS = "/.well-known/jwks.json"
 OPENID_CONFIGURATION = "/.well-known/openid-configuration"
 AUTHORIZATION_SERVER = "/.well-known/oauth-authorization-server"
 DOCUMENTS = (JWKS, OPENID_CONFIGURATION, AUTHORIZATION_SERVER)
+ASAP_KEY = asap.KEYS + "/{key:path}"  # as routers write it
 _RETRY_AFTER = 1  # seconds
 _COMMON = {"access-control-allow-origin": "*", "x-content-type-options": "nosniff"}
 
@@ -48,19 +49,40 @@ class WellKnown:
         issuer: ourselves.
         schedule: names the `max-age`.
         spiffe: whether the keys are also served as a SPIFFE bundle.
+        asap_issuer: under which each key is also served for ASAP receivers, or None for not at all.
     """
 
-    def __init__(self, issuer: ServiceId, schedule: RotationSchedule, *, spiffe: bool = False) -> None:
+    def __init__(
+        self,
+        issuer: ServiceId,
+        schedule: RotationSchedule,
+        *,
+        spiffe: bool = False,
+        asap_issuer: str | None = None,
+    ) -> None:
         self.issuer = issuer
         self._spiffe = spiffe
+        self._asap_issuer = asap_issuer
         self._max_age = max(int(schedule.served_max_age), 1)
         self._memo: _Documents | None = None
-        self.documents: tuple[str, ...] = (*DOCUMENTS, spiffe_bundle.DOCUMENT) if spiffe else DOCUMENTS
+        self.documents: tuple[str, ...] = (
+            *DOCUMENTS,
+            *([spiffe_bundle.DOCUMENT] if spiffe else []),
+            *([ASAP_KEY] if asap_issuer is not None else []),
+        )
         self.absolute_paths: Mapping[str, str] = absolute_paths(issuer, self.documents)
 
     def document_at(self, path: str) -> str | None:
         """Which document is at a path, decoded, on the host or below the issuer's; None for none of ours."""
-        return path if path in self.documents else self.absolute_paths.get(path)
+        if path in self.documents:
+            return path
+        found = self.absolute_paths.get(path)
+        if found is None and self._asap_issuer is not None:
+            for folder in {asap.KEYS + "/", self.issuer.path + asap.KEYS + "/"}:
+                key = path.removeprefix(folder)
+                if key != path and asap.is_path(key):
+                    return asap.KEYS + "/" + key
+        return found
 
     def answer(
         self,
@@ -71,10 +93,10 @@ class WellKnown:
         method: str,
         if_none_match: str | None = None,
     ) -> Answer:
-        """Answer GET or HEAD for one of `documents`.
+        """Answer GET or HEAD for one of `documents`; 404 for an ASAP key that is not published now.
 
         Args:
-            document: which.
+            document: which; of the ASAP keys, the path of one.
             ring: the snapshot in memory, or None before the first load. One whose keys have all run out
                 (the store has been away for longer than a period) is none either.
             now: Unix seconds.
@@ -87,11 +109,18 @@ class WellKnown:
             body = b'{"title":"There is no usable key ring just now","status":503}'
             headers = {"retry-after": str(_RETRY_AFTER), "cache-control": "no-store"}
             return _finished(503, headers, "application/problem+json", body, method)
-        etag, body = self._documents(ring, now)[document]
+        found = self._documents(ring, now).get(document)
+        if found is None:
+            # kept by no cache: the key may be published in a moment
+            body = b'{"title":"There is no such key","status":404}'
+            return _finished(404, {"cache-control": "no-store"}, "application/problem+json", body, method)
+        etag, body = found
         headers = {"cache-control": f"public, max-age={self._max_age}", "etag": etag}
         if if_none_match is not None and _matches(if_none_match, etag):
             return Answer(304, {**_COMMON, **headers}, b"")
         kind = "application/jwk-set+json" if document == JWKS else "application/json"
+        if document.startswith(asap.KEYS):
+            kind = asap.PEM
         return _finished(200, headers, kind, body, method)
 
     def _documents(self, ring: KeyRing, now: float) -> Mapping[str, tuple[str, bytes]]:
@@ -102,6 +131,10 @@ class WellKnown:
             bodies = {JWKS: jwks.to_bytes(), OPENID_CONFIGURATION: metadata, AUTHORIZATION_SERVER: metadata}
             if self._spiffe:
                 bodies[spiffe_bundle.DOCUMENT] = spiffe_bundle.to_bytes(ring, now)
+            if self._asap_issuer is not None:
+                for key in jwks.keys.values():
+                    path = asap.KEYS + "/" + asap.key_id(self._asap_issuer, key.kid)
+                    bodies[path] = key.to_pem().encode()
             by_path = {document: (_etag(body), body) for document, body in bodies.items()}
             memo = self._memo = _Documents(ring, now, ring.next_change(now), by_path)
         return memo.by_path
@@ -128,6 +161,11 @@ def absolute_paths(issuer: ServiceId, documents: Iterable[str]) -> dict[str, str
         # an issuer with a path also has RFC 8414's form (section 3.1)
         AUTHORIZATION_SERVER + issuer.path: AUTHORIZATION_SERVER,
     }
+
+
+def of_parameters(document: str, parameters: Mapping[str, str]) -> str:
+    """The document that a router found by one of `documents`: with the path of an ASAP key put in."""
+    return asap.KEYS + "/" + parameters["key"].lstrip("/") if document == ASAP_KEY else document
 
 
 def _finished(status: int, headers: Mapping[str, str], kind: str, body: bytes, method: str) -> Answer:

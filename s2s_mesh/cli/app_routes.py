@@ -132,9 +132,9 @@ def load(name: str, root_path: str) -> App:
 
 def _documents(root_path: str) -> set[str]:
     from .. import spiffe_bundle
-    from ..wellknown import DOCUMENTS
+    from ..wellknown import ASAP_KEY, DOCUMENTS
 
-    return {root_path + document for document in (*DOCUMENTS, spiffe_bundle.DOCUMENT)}
+    return {root_path + document for document in (*DOCUMENTS, spiffe_bundle.DOCUMENT, ASAP_KEY)}
 
 
 def _imported(name: str) -> Any:

@@ -199,10 +199,12 @@ def _outside(settings: Settings | None, trust: TrustConfig, ring: KeyRing | None
     from .. import looks
 
     own = None if settings is None else settings.issuer
-    sources: dict[str, Accepted] = {**_audiences(trust), **trust.key_sources}
+    # of an ASAP issuer nobody can say which keys it has
+    listed = {name: source for name, source in trust.key_sources.items() if not source.asap_key_servers}
+    sources: dict[str, Accepted] = {**_audiences(trust), **listed}
     if own is not None and own not in sources:
         sources[own] = _at_its_id(own, trust)
-    pinned = {name: source for name, source in trust.key_sources.items() if source.jwks_file is not None}
+    pinned = {name: source for name, source in listed.items() if source.jwks_file is not None}
     asked = [*sources.items(), *((name, _at_its_id(name, trust, source)) for name, source in pinned.items())]
     with progress("asking services for their keys", len(asked)) as step, ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = list(pool.map(lambda item: _look(item[1], step), asked))
@@ -216,7 +218,7 @@ def _outside(settings: Settings | None, trust: TrustConfig, ring: KeyRing | None
         if headers is not None:
             yield headers
     yield from looks.clocks(seen, trust)
-    for name, source in trust.key_sources.items():
+    for name, source in listed.items():
         if name == own and seen[name].jwks is None:
             continue  # said above
         yield looks.issuer_keys(source, seen[name])
@@ -257,7 +259,7 @@ def _look(source: Accepted, done: Callable[[], None]) -> Look:
     from ..jwks_fetch import FetchFailed, fetch
     from ..looks import Look, seconds_ahead
 
-    place, asked = source.jwks_file or source.keys_url or "", now()
+    place, asked = source.place, now()
     try:
         got = fetch(source, etag=None, no_cache=True)
     except FetchFailed as failed:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from ..clock import now
+from ..errors import ConfigError
 from .environment import key_manager, load_settings
 from .output import AsJSON, Yes, confirm, moment, print_json, print_table, stamp, write_file
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from ..keyrecord import KeyRecord
     from ..keyring import KeyRing
 
-_HYPHENATED_KID = re.compile("-[A-Za-z0-9_-]{42}", re.ASCII)  # an RFC 7638 thumbprint of SHA-256
+_KID = re.compile("[A-Za-z0-9_-]{43}", re.ASCII)  # an RFC 7638 thumbprint of SHA-256
+_HYPHENATED_KID = re.compile("-[A-Za-z0-9_-]{42}", re.ASCII)
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The service's own keys, in its key store."
@@ -187,6 +189,10 @@ def export_public(
         Path | None,
         typer.Option("--output", metavar="FILE", help="Replace this file in one step, instead of printing."),
     ] = None,
+    asap_folder: Annotated[
+        Path | None,
+        typer.Option("--asap", metavar="DIR", help="Write a key server's folder of PEM files for ASAP."),
+    ] = None,
 ) -> None:
     """Export the public keys, for receivers and programs that cannot fetch the JWKS.
 
@@ -194,12 +200,19 @@ def export_public(
     again after each rotation: the next key is in it long before it signs. Changes nothing in the store. Exit
     code 1 if there is no ring or no published key; FILE then stays as it is.
 
+    --asap writes DIR/ISSUER/KID for each key, ISSUER being S2S_MESH_ASAP_ISSUER, and removes the keys of
+    this issuer that are published no more.
+
     \b
     Example:
       s2s-mesh keys export-public --output public/settlement.jwks.json
+      S2S_MESH_ASAP_ISSUER=team/edge s2s-mesh keys export-public --asap key-server
     """
     ring = _stored_ring()
     document = _published(ring)
+    if asap_folder is not None:
+        _write_asap(document, asap_folder)
+        return
     if pem:
         text = "".join(f"# {key.kid} {key.alg}\n{key.to_pem()}" for key in document.keys.values())
     else:
@@ -209,6 +222,26 @@ def export_public(
         return
     write_file(output, text)
     typer.echo(f"wrote {len(document.keys)} public keys of {ring.issuer} to {output}")
+
+
+def _write_asap(document: JWKSet, folder: Path) -> None:
+    issuer = load_settings().asap_issuer
+    if issuer is None:
+        typer.echo("S2S_MESH_ASAP_ISSUER is not set; set it to the name that ASAP receivers know", err=True)
+        raise typer.Exit(1)
+    place = folder / issuer
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for key in document.keys.values():
+            write_file(place / key.kid, key.to_pem())
+        gone = [
+            path for path in place.iterdir() if _KID.fullmatch(path.name) and path.name not in document.keys
+        ]
+        for path in gone:
+            path.unlink()
+    except OSError as failed:
+        raise ConfigError(f"{place} cannot be written: {failed.strerror}") from None
+    typer.echo(f"wrote {len(document.keys)} public keys to {place}, removed {len(gone)}")
 
 
 def jwks() -> None:

@@ -19,6 +19,7 @@ from litestar.plugins import InitPlugin
 from .. import asgi
 from ..doors import answer_document
 from ..service import Service
+from ..wellknown import of_parameters
 
 
 class Publish(InitPlugin):
@@ -70,7 +71,8 @@ def _document(service: Service, document: str) -> HTTPRouteHandler:
     @route(document, http_method=["GET", "HEAD"], include_in_schema=False)
     async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
         given = request.headers.get("if-none-match")
-        answer = answer_document(service, document, request.method, given)
+        named = of_parameters(document, request.path_params)
+        answer = answer_document(service, named, request.method, given)
         return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
     return endpoint
