@@ -8,6 +8,7 @@ from s2s_mesh.errors import Reason
 
 from . import (  # noqa: F401 - importing a table counts its rows
     hostile,
+    test_asap_callers,
     test_claims,
     test_denied,
     test_evidence,

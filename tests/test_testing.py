@@ -469,6 +469,20 @@ def test_the_plugin_is_cheap() -> None:
     assert loaded.isdisjoint({"httpx", "starlette", "redis", "jwt", "jwcrypto", "cryptography", "msgspec"})
 
 
+def test_an_asap_caller(mesh: Mesh) -> None:
+    """Its fake key has the id that a key server would give it."""
+    trust = TrustConfig.parse(
+        'version = 1\n[foreign_issuers."team/batch"]\nprofile = "asap"\n'
+        'asap_key_servers = ["https://asap-keys.example.com/"]\n'
+        '[[subject]]\nissuer = "team/batch"\nsubject = "team/batch"\nservice = "https://batch.example.com"\n'
+        f'[[allow]]\nissuer = "https://batch.example.com"\naudience = "{WALLETS}"\n'
+    )
+    service = mesh.service(WALLETS, trust=trust)
+    principal = service.verify(mesh.foreign_token("team/batch", "team/batch"))
+    assert (principal.issuer, principal.vouched_by) == ("https://batch.example.com", "team/batch")
+    assert principal.kid.startswith("team/batch/")
+
+
 def test_a_foreign_issuer_vouches_for_a_service(mesh: Mesh) -> None:
     """Its fake keys sign as the trust file has it; `typ` and claims may be others."""
     hub, caller = "https://hub.example.com/", "https://batch.example.com"
