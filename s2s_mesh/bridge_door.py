@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from . import asap, svid
+from . import asap, audiences, clouds, federation, svid
 from .asap_auth import AsapAuth
 from .errors import ConfigError
 from .identity import ServiceId
@@ -96,3 +96,43 @@ class BridgeDoor(ServiceLife):
     def _asap_audience(self, audience: str) -> str:
         self.settings.refuse_provider(asap.check_audience(audience))
         return audience
+
+    def federation_token(
+        self, provider: str, *, audience: str | None = None, subject: str | None = None
+    ) -> str:
+        """A token that a cloud exchanges for its own credentials; may wait for the ring.
+
+        A new one each time, for ten minutes at most: SDKs ask when their credentials run out. See
+        docs/federation.md for what to register at the cloud.
+
+        Args:
+            provider: "aws", "gcp", "azure" or "k8s".
+            audience: what is registered there; None for `sts.amazonaws.com` or `api://AzureADTokenExchange`.
+                Google Cloud and Kubernetes have none of their own.
+            subject: `sub`, which is registered too; None for this service's id.
+
+        Raises:
+            ConfigError: an argument is not as described, or the key that signs is of an algorithm that the
+                cloud does not verify: Azure takes RS256 only.
+            KeyStoreError: there is no key to sign with.
+        """
+        cloud = clouds.cloud(provider)
+        name, about = audiences.for_cloud(
+            cloud,
+            audience,
+            subject,
+            own=self.settings.audiences,
+            trust=self.settings.trusted,
+            servers=self.settings.authorization_servers,
+        )
+        runtime = self.awake(self.clock())
+        with runtime.signing() as (ring, now):
+            return federation.mint(
+                runtime.signer,
+                ring,
+                cloud,
+                audience=name,
+                subject=about,
+                now=now,
+                life=min(clouds.LIFE, int(self.settings.schedule.max_token_life)),
+            ).token

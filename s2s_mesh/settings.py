@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from . import asap, svid
+from . import asap, clouds, svid
+from . import audiences as audiences_
 from .certificates import ProxyField
 from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
 from .errors import ConfigError
@@ -129,31 +130,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Check whom a token shall be made out to.
 
         Raises:
-            ConfigError: not a service id, or an identity provider's, or an authorization server's.
+            ConfigError: not a service id, or an identity provider's, an authorization server's or a cloud's.
         """
+        clouds.refuse_service_token(audience)
         known = ServiceId.parse(audience, allow_loopback_http=True)
         self.refuse_provider(known)
         return known
 
     def refuse_provider(self, audience: str) -> None:
-        """Refuse to make a token out to an identity provider or an authorization server.
+        """As `audiences.refuse_provider`, with those that are known here."""
+        audiences_.refuse_provider(audience, self.trusted, self.authorization_servers)
 
-        With iss = sub it would be a client assertion there (standards section 0).
-
-        Raises:
-            ConfigError: it is one.
-        """
-        trust = self.trust if isinstance(self.trust, TrustConfig) else self.trust.current
-        # an ASAP issuer is a service like ours, and gives nobody tokens
-        foreign = {name for name, issuer in trust.foreign_issuers.items() if issuer.profile != "asap"}
-        names = {audience, f"{audience}/", audience.rstrip("/")}
-        if names & (trust.user_issuers.keys() | foreign):
-            raise ConfigError(f"{audience} is an identity provider; service tokens are never made out to one")
-        if names & self.authorization_servers:
-            raise ConfigError(
-                f"{audience} is an authorization server (of oauth_client); service tokens are never made out "
-                "to one"
-            )
+    @property
+    def trusted(self) -> TrustConfig:
+        """The trust file's content as it is now."""
+        return self.trust if isinstance(self.trust, TrustConfig) else self.trust.current
 
 
 def build(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from . import clouds
 from .claims import new_token_id
 from .errors import ConfigError, Reason, TokenRejected
 from .spiffe_id import SpiffeId, is_workload
@@ -22,12 +23,6 @@ ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256"})
 HINTS_IN_LEAD = 3
 _MAX_AUDIENCE = 2048
 _AUDIENCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
-# what clouds are called when a token is exchanged for their credentials (standards (d))
-_CLOUDS = re.compile(
-    r"sts\.amazonaws\.com(\.cn)?|api://AzureADTokenExchange.*|(https:)?//iam\.googleapis\.com/.*"
-    r"|https://sts\.googleapis\.com.*|https://sts\.[a-z0-9.-]*amazonaws\.com.*",
-    re.ASCII | re.IGNORECASE,
-)
 
 
 def check_algorithm(alg: str) -> None:
@@ -84,7 +79,7 @@ def check_audience(audience: str) -> str:
         )
     if audience.lower().startswith("spiffe:"):
         SpiffeId.parse(audience)
-    if _CLOUDS.fullmatch(audience):
+    if clouds.whose(audience) is not None:
         raise ConfigError(
             f"{audience} is a cloud; JWT-SVIDs are never made out to one: use service.federation_token"
         )

@@ -25,6 +25,7 @@ FLOORS: list[list[str]] = [
         "jwks",
         "users",
         "claims",
+        "clouds",
         "svid",
         "certificates",
         "asap",
@@ -43,6 +44,7 @@ FLOORS: list[list[str]] = [
         "trust_checks",
         "trust_issuers",
         "trust",
+        "audiences",
         "discovery",
         "client_assertion",
         "oauth_request",
@@ -75,6 +77,7 @@ FLOORS: list[list[str]] = [
     ],
     [
         "signer",
+        "federation",
         "prover",
         "verifier",
         "proof",
