@@ -23,7 +23,9 @@ def refuse_provider(audience: str, trust: TrustConfig, servers: Collection[str])
     Raises:
         ConfigError: it is one.
     """
-    if _is_in(trust.user_issuers.keys() | trust.foreign_issuers.keys(), audience):
+    # an ASAP issuer is a service like ours, and gives nobody tokens
+    foreign = {name for name, issuer in trust.foreign_issuers.items() if issuer.profile != "asap"}
+    if _is_in(trust.user_issuers.keys() | foreign, audience):
         raise ConfigError(f"{audience} is an identity provider; service tokens are never made out to one")
     if _is_in(servers, audience):
         raise ConfigError(
@@ -63,4 +65,4 @@ def for_cloud(
 
 
 def _is_in(names: Collection[str], audience: str) -> bool:
-    return audience in names or f"{audience}/" in names
+    return any(name in names for name in (audience, f"{audience}/", audience.rstrip("/")))

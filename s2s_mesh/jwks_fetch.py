@@ -21,11 +21,12 @@ from .trust_issuers import Accepted
 from .trust_values import SPIFFE
 
 TOTAL_SECONDS = 5.0
+DOCUMENT_TYPES = ("application/json",)
+JWKS_TYPES = ("application/jwk-set+json", *DOCUMENT_TYPES)
 _MAX_ETAG = 256
-_DOCUMENT = ("application/json",)
-_TYPES = ("application/jwk-set+json", *_DOCUMENT)
 _NOT_MODIFIED = 304
 _NO_SUCH_KEY = (403, 404)  # a file server that lists no folders answers 403 (atlassian-jwt-auth has it so)
+_FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
 _SECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _FILE_MAX_AGE = 0.0  # clamped up to the floor: a pinned file is looked at as often as that
 
@@ -89,7 +90,7 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
     caches = [("cache-control", "no-cache")] if no_cache else []
     try:
         if source.discovery:
-            document = _get(url, backend, tls, _DOCUMENT, caches)
+            document = _get(url, backend, tls, DOCUMENT_TYPES, caches)
             url = discovery.jwks_uri(document.body, source)
             # one deadline for both; and what a document says leads to public addresses only (R5)
             left = backend.remaining(None)
@@ -97,8 +98,8 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
             etag = None  # was of a URL that need not be this one
         if etag is not None:
             caches.append(("if-none-match", etag))
-        answer = _get(url, backend, tls, _TYPES, caches)
-    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as failed:
+        answer = _get(url, backend, tls, JWKS_TYPES, caches)
+    except _FAILURES as failed:
         raise FetchFailed(f"{url}: {str(failed) or type(failed).__name__}") from None
     max_age = _max_age(answer.fields)
     if answer.status == _NOT_MODIFIED:
@@ -128,7 +129,7 @@ def _fetch_key_file(source: Accepted, *, etag: str | None, no_cache: bool) -> Fe
             if failed.status in _NO_SUCH_KEY:
                 return Fetched(JWKSet([]), None, None)
             problems.append(f"{url}: {failed}")
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as failed:
+        except _FAILURES as failed:
             problems.append(f"{url}: {str(failed) or type(failed).__name__}")
         else:
             tag, age = _etag(answer.fields), _max_age(answer.fields)
@@ -148,6 +149,25 @@ def _read_set(body: bytes, source: Accepted) -> JWKSet:
     if source.profile == SPIFFE:
         return JWKSet.parse_bundle(body, assumed=source.assumed_algorithms)
     return JWKSet.parse(body, assumed=source.assumed_algorithms, eddsa=source.eddsa)
+
+
+def get_document(source: Accepted, url: str, types: Sequence[str]) -> bytes:
+    """A document of an issuer as the world sees it now, whatever is in it; blocks as `fetch`.
+
+    Args:
+        source: the issuer's entry: its authorities, and whether it may be on this machine.
+        url: where; from the operator, or the issuer's own.
+        types: media types that are fine.
+
+    Raises:
+        FetchFailed: refused, unreachable, too slow, redirected, or of another type.
+        JWKSInvalid: too long.
+    """
+    backend = CheckedBackend(TOTAL_SECONDS, allow_loopback=source.allow_loopback_http)
+    try:
+        return _get(url, backend, _tls(source.ca_file), types, [("cache-control", "no-cache")]).body
+    except _FAILURES as failed:
+        raise FetchFailed(f"{url}: {str(failed) or type(failed).__name__}") from None
 
 
 def _get(

@@ -29,6 +29,8 @@ FLOORS: list[list[str]] = [
         "svid",
         "certificates",
         "asap",
+        "cloud_files",
+        "cloud_registration",
         "routes",
         "target_uri",
         "wit",
@@ -100,6 +102,7 @@ FLOORS: list[list[str]] = [
         "export_istio",
         "export_nginx",
         "export_jose",
+        "cloud_checks",
     ],
     [
         "threads",

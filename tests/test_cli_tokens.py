@@ -11,7 +11,7 @@ import pytest
 
 from s2s_mesh import Reason, Service, TokenRejected
 from s2s_mesh import clock as clock_module
-from s2s_mesh.cli import tokens
+from s2s_mesh.cli import signing
 
 from .command_line import ISSUER, OTHER, Terminal, make_terminal
 from .tokens import NOW, claims, header, key, sign
@@ -61,7 +61,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(clock_module, "time", SimpleNamespace(time=clock.time))
-    monkeypatch.setattr(tokens, "time", SimpleNamespace(sleep=clock.sleep))
+    monkeypatch.setattr(signing, "time", SimpleNamespace(sleep=clock.sleep))
     return clock
 
 

@@ -15,6 +15,7 @@ from . import (
     completion,
     deny,
     doctor,
+    federate,
     gateway,
     init,
     keys,
@@ -93,6 +94,7 @@ app.add_typer(trust.app, name="trust")
 app.add_typer(keys.app, name="keys")
 app.command("jwks")(keys.jwks)
 app.add_typer(tokens.app, name="token")
+app.add_typer(federate.app, name="federate")
 app.add_typer(deny.app, name="deny")
 app.add_typer(migration.app, name="legacy")
 app.command("completion")(completion.completion)

@@ -13,7 +13,8 @@ import typer
 from ..clock import now
 from ..errors import ConfigError, JWKSInvalid, KeyStoreError
 from .environment import key_manager, nobody, trust_file
-from .output import AsJSON, print_json, print_table, progress
+from .finding_table import print_findings
+from .output import AsJSON, progress
 from .trust_review import as_written
 
 if TYPE_CHECKING:
@@ -53,35 +54,10 @@ def doctor(
       s2s-mesh doctor --problems --reviewed ../deploy/trust.toml
       s2s-mesh doctor --json | jq -r '.findings[] | select(.verdict == "fail") | .do'
     """
-    from ..findings import Verdict, exit_code
+    from ..findings import exit_code
 
     findings = list(_examine(os.environ, reviewed))
-    if as_json:
-        print_json(
-            {
-                "findings": [
-                    {
-                        "check": finding.check,
-                        "verdict": finding.verdict.value,
-                        "found": finding.found,
-                        "expected": finding.expected,
-                        "do": finding.do,
-                    }
-                    for finding in findings
-                ]
-            }
-        )
-    else:
-        shown = [f for f in findings if not problems or f.verdict in (Verdict.WARN, Verdict.FAIL)]
-        rows = [(f.verdict.value, f.check, " ".join(f.found.split()), f.do) for f in shown]
-        if rows:
-            print_table(("", "check", "found", "what to do"), rows)
-        counts = [sum(f.verdict is verdict for f in findings) for verdict in Verdict]
-        words = ("ok", "to be mended soon", "to be mended now", "not looked at")
-        typer.echo(
-            ("\n" if rows else "")
-            + ", ".join(f"{n} {word}" for n, word in zip(counts, words, strict=True) if n)
-        )
+    print_findings(findings, as_json=as_json, problems=problems)
     raise typer.Exit(exit_code(findings))
 
 
@@ -203,9 +179,9 @@ def _outside(settings: Settings | None, trust: TrustConfig, ring: KeyRing | None
     listed = {name: source for name, source in trust.key_sources.items() if not source.asap_key_servers}
     sources: dict[str, Accepted] = {**_audiences(trust), **listed}
     if own is not None and own not in sources:
-        sources[own] = _at_its_id(own, trust)
+        sources[own] = at_its_id(own, trust)
     pinned = {name: source for name, source in listed.items() if source.jwks_file is not None}
-    asked = [*sources.items(), *((name, _at_its_id(name, trust, source)) for name, source in pinned.items())]
+    asked = [*sources.items(), *((name, at_its_id(name, trust, source)) for name, source in pinned.items())]
     with progress("asking services for their keys", len(asked)) as step, ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = list(pool.map(lambda item: _look(item[1], step), asked))
     seen = {name: look for (name, _), look in zip(asked[: len(sources)], answers, strict=False)}
@@ -238,10 +214,10 @@ def _schedule(settings: Settings | None) -> RotationSchedule:
 
 
 def _audiences(trust: TrustConfig) -> dict[str, Accepted]:
-    return {row.audience: _at_its_id(row.audience, trust) for row in trust.pairs.values()}
+    return {row.audience: at_its_id(row.audience, trust) for row in trust.pairs.values()}
 
 
-def _at_its_id(service: str, trust: TrustConfig, source: Accepted | None = None) -> Accepted:
+def at_its_id(service: str, trust: TrustConfig, source: Accepted | None = None) -> Accepted:
     """Where a service publishes its keys unless a trust file says otherwise."""
     from ..trust_issuers import Accepted
     from ..wellknown import JWKS

@@ -193,6 +193,10 @@ def export_public(
         Path | None,
         typer.Option("--asap", metavar="DIR", help="Write a key server's folder of PEM files for ASAP."),
     ] = None,
+    consumer: Annotated[
+        str | None,
+        typer.Option("--for", metavar="gcp", help="Leave out keys that make Google refuse an uploaded JWKS."),
+    ] = None,
 ) -> None:
     """Export the public keys, for receivers and programs that cannot fetch the JWKS.
 
@@ -208,8 +212,19 @@ def export_public(
       s2s-mesh keys export-public --output public/settlement.jwks.json
       S2S_MESH_ASAP_ISSUER=team/edge s2s-mesh keys export-public --asap key-server
     """
+    from ..jwks import JWKSet
+
+    if consumer not in (None, "gcp"):
+        raise typer.BadParameter(f"--for knows gcp only, not {consumer!r}")
     ring = _stored_ring()
     document = _published(ring)
+    if consumer is not None:
+        document = JWKSet(key for key in document.keys.values() if key.public_jwk["kty"] in ("RSA", "EC"))
+        if not document.keys:
+            typer.echo(
+                "no published key is RSA or EC; run `s2s-mesh keys rotate --algorithm ES256`", err=True
+            )
+            raise typer.Exit(1)
     if asap_folder is not None:
         _write_asap(document, asap_folder)
         return

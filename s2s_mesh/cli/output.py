@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,8 @@ from ..errors import ConfigError
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+# never a file or a link that somebody else has put there
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -74,8 +76,13 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def write_file(path: Path, text: str) -> None:
-    """Put `text` in the place of a public file in one step: readers see the old text or the new one.
+def write_file(path: Path, text: str, *, private: bool = False) -> None:
+    """Put `text` in the place of a file in one step: readers see the old text or the new one.
+
+    Args:
+        path: the file.
+        text: what it shall hold.
+        private: for nobody but the owner to read.
 
     Raises:
         ConfigError: it cannot be written; what was there is still there.
@@ -83,10 +90,16 @@ def write_file(path: Path, text: str) -> None:
     # beside its place, for a rename works within one file system only
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.unlink(missing_ok=True)  # of a process that was killed and had the same number
+        descriptor = os.open(temporary, _NEW_FILE, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
         temporary.replace(path)
-    except OSError as failed:
-        temporary.unlink(missing_ok=True)
+    except BaseException as failed:  # an end that was asked for leaves nothing behind either
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(failed, OSError):
+            raise
         raise ConfigError(f"{path} cannot be written: {failed.strerror}") from None
 
 

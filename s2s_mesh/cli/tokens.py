@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..clock import now
 from ..errors import ConfigError, TokenRejected
 from .environment import key_manager, load_settings
-from .output import AsJSON, duration, instant, print_json, print_table, relative, stamp
-
-if TYPE_CHECKING:
-    from ..keyring import KeyRing
-    from ..manager import KeyManager
+from .output import AsJSON, instant, print_json, print_table, relative, stamp
+from .signing import old_enough
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Tokens: mint one, look into one."
@@ -66,7 +62,7 @@ def mint(
     wanted = _option("--scope", check_scopes, scopes) if scopes else None
     lag = settings.schedule.replica_lag
     signer = Signer(settings.issuer, life=settings.token_life, min_key_age=lambda: lag)
-    ring = _old_enough(key_manager(settings, may_create=False), lag, wait=wait)
+    ring = old_enough(key_manager(settings, may_create=False), lag, wait=wait)
     typer.echo(signer.mint(ring, TokenKind.SERVICE, known, wanted, now()))
 
 
@@ -75,25 +71,6 @@ def _option(name: str, check: Any, value: Any) -> Any:
         return check(value)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
-
-
-def _old_enough(manager: KeyManager, lag: float, *, wait: bool) -> KeyRing:
-    """The ring, once it has a key that every replica of the service serves."""
-    while True:
-        ring, at = manager.refresh(), now()
-        youngest = ring.signing_record(at)
-        if youngest is None or ring.signing_record(at, published_before=at - lag) is not None:
-            return ring
-        rest = max(youngest.publish_at + lag - at, 0.01)
-        why = (
-            f"the first key of {ring.issuer} was published {relative(youngest.publish_at, at)}, "
-            "and signs here once every replica serves it"
-        )
-        if not wait:
-            typer.echo(f"in {duration(rest)}: {why}; without --no-wait this command waits", err=True)
-            raise typer.Exit(1)
-        typer.echo(f"waiting {duration(rest)}: {why}", err=True)
-        time.sleep(rest)
 
 
 @app.command("inspect")
