@@ -201,9 +201,9 @@ class Authority:
             pem.write_to_path(self.chain, append=number > 0)
 
     @contextmanager
-    def https_server(self, app: Any) -> Iterator[str]:
+    def https_server(self, app: Any, port: int | None = None) -> Iterator[str]:
         """Serve an ASGI application over TLS, in a thread, for the length of the block; gives its URL."""
-        port = free_port()
+        port = port or free_port()
         server = uvicorn.Server(
             uvicorn.Config(
                 app,

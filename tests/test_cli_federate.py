@@ -1,0 +1,347 @@
+"""`s2s-mesh federate`: what it prints and writes, what it refuses, and what it says about our documents."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import signal
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from s2s_mesh import Service
+from s2s_mesh.cli import serving, token_file
+from s2s_mesh.clouds import CLOUDS
+from s2s_mesh.jws import decode
+
+from .cloud_servers import HOST, Authority, MovableTime, moved_time, published
+from .command_line import ISSUER, OTHER, ROOT, Terminal, make_terminal
+from .servers import free_port
+from .test_clouds import AUDIENCES, POOL
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovableTime]:
+    with moved_time(monkeypatch.setattr) as made:
+        yield made
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: MovableTime) -> Terminal:
+    """A terminal whose service has had a ring for an hour."""
+    made = make_terminal(tmp_path, monkeypatch)
+    moved.ahead = -HOUR
+    made.create_ring()
+    moved.ahead = 0.0
+    return made
+
+
+def named(provider: str) -> tuple[str, ...]:
+    return ("federate", provider, "--audience", AUDIENCES[provider])
+
+
+@pytest.mark.parametrize("provider", ["aws", "gcp"])
+def test_a_token_is_printed(terminal: Terminal, provider: str) -> None:
+    """And nothing else, where no file is named."""
+    result = terminal.call(*named(provider), "--subject", "edge:prod")
+    assert (result.exit_code, result.stderr, result.stdout.count("\n")) == (0, "", 1)
+    claims = decode(result.stdout.strip().encode()).claims
+    assert (claims["iss"], claims["sub"], claims["aud"]) == (ISSUER, "edge:prod", AUDIENCES[provider])
+    assert claims["exp"] - claims["iat"] == 600
+
+
+def test_an_exec_credential_is_printed(terminal: Terminal) -> None:
+    """One line of JSON."""
+    result = terminal.call(*named("k8s"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    status = json.loads(result.stdout)["status"]
+    assert decode(status["token"].encode()).claims["aud"] == AUDIENCES["k8s"]
+
+
+def test_a_file_is_written_once(terminal: Terminal) -> None:
+    """For its owner alone, whatever was there; its life is the provider's for files."""
+    path = terminal.folder / "token"
+    path.write_text("old")
+    path.chmod(0o644)
+    result = terminal.call(*named("k8s"), "--token-file", "token", "--once")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("wrote token: a token until ")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    claims = decode(path.read_bytes()).claims
+    assert claims["exp"] - claims["iat"] == CLOUDS["k8s"].file_life
+
+
+def test_a_link_is_replaced_and_not_followed(terminal: Terminal) -> None:
+    """Nobody makes us write a token to another place."""
+    elsewhere = terminal.folder / "elsewhere"
+    elsewhere.write_text("theirs")
+    (terminal.folder / "token").symlink_to(elsewhere)
+    assert terminal.call(*named("aws"), "--token-file", "token", "--once").exit_code == 0
+    assert elsewhere.read_text() == "theirs"
+    assert not (terminal.folder / "token").is_symlink()
+
+
+def test_what_cannot_be_written(terminal: Terminal) -> None:
+    """The command says so and ends; nothing is left behind."""
+    result = terminal.call(*named("aws"), "--token-file", "none/token", "--once")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "Error: none/token cannot be written: No such file or directory\n"
+    (terminal.folder / "token").mkdir()
+    assert terminal.call(*named("aws"), "--token-file", "token").exit_code == 2
+    assert [path.name for path in terminal.folder.glob(".token*")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("gcp",), "Google Cloud has no audience of its own"),
+        (("k8s",), "Kubernetes has no audience of its own"),
+        (("aws", "--audience", "two words"), "no audience of AWS IAM"),
+        (("aws", "--subject", "two words"), "cannot be the subject"),
+        (("azure",), "Microsoft Entra ID verifies RS256, and this service signs with ES256"),
+        (("gcp", "--config", "gcp.json"), "--config wants either --token-file FILE or --executable"),
+        (
+            ("gcp", "--config", "c", "--executable", "--token-file", "t"),
+            "--config wants either --token-file FILE or --executable",
+        ),
+        (
+            ("gcp", "--audience", POOL, "--config", "c", "--executable", "--service-account", "me"),
+            "'me' is not a service account",
+        ),
+        (("check", "ibm"), "choose one of aws, gcp, azure, k8s"),
+    ],
+)
+def test_what_is_refused(terminal: Terminal, arguments: tuple[str, ...], why: str) -> None:
+    """One sentence, exit code 2, and no file."""
+    result = terminal.call("federate", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert why in " ".join(result.stderr.split())
+    assert not (terminal.folder / "c").exists()
+
+
+def test_without_a_ring_no_token(terminal: Terminal) -> None:
+    """This command never makes one."""
+    terminal.environment["S2S_MESH_KEY_STORE"] = f"file://{terminal.folder}/other"
+    result = terminal.call(*named("aws"), "--token-file", "token")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no_ring: " in result.stderr
+    assert not (terminal.folder / "token").exists()
+
+
+@pytest.mark.parametrize("provider", CLOUDS)
+def test_registration(terminal: Terminal, provider: str) -> None:
+    """It needs no key: the terms are those of tokens to come."""
+    terminal.environment["S2S_MESH_KEY_STORE"] = f"file://{terminal.folder}/other"
+    result = terminal.call(*named(provider), "--subject", "edge:prod", "--register")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert ISSUER in result.stdout
+    assert "edge:prod" in result.stdout
+
+
+# -- Google -------------------------------------------------------------------------------------------------
+
+
+def test_the_executable_says_nothing_else(terminal: Terminal, moved: MovableTime) -> None:
+    """Google reads standard error as well: warnings of the trust file and of waiting stay away."""
+    terminal.trust(f'[[allow]]\nissuer = "{ISSUER}"\naudience = "{ISSUER}"\n')
+    result = terminal.call(*named("gcp"), "--executable")
+    assert (result.exit_code, result.stderr) == (0, "")
+    response = json.loads(result.stdout)
+    assert response["success"] is True
+    assert decode(response["id_token"].encode()).claims["exp"] == response["expiration_time"]
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_the_executable_says_why_not(terminal: Terminal) -> None:
+    """In Google's own form, with exit code 1."""
+    terminal.environment["S2S_MESH_KEY_STORE"] = f"file://{terminal.folder}/other"
+    for arguments, code in ((named("gcp"), "no_ring"), (("federate", "gcp"), "configuration")):
+        result = terminal.call(*arguments, "--executable")
+        assert (result.exit_code, result.stderr) == (1, "")
+        response = json.loads(result.stdout)
+        assert (response["success"], response["code"]) == (False, code)
+        assert response["message"]
+
+
+def test_the_configuration_for_an_executable(terminal: Terminal) -> None:
+    """It names this program by its place, with what the tokens need; it runs."""
+    more = ("--subject", "edge:prod", "--config", "gcp.json", "--executable")
+    result = terminal.call(*named("gcp"), *more, "--service-account", "edge@project.iam.gserviceaccount.com")
+    assert (result.exit_code, result.output) == (0, "wrote gcp.json\n")
+    config = json.loads((terminal.folder / "gcp.json").read_text())
+    command = config["credential_source"]["executable"]["command"]
+    assert command.startswith("/")
+    assert "generateAccessToken" in config["service_account_impersonation_url"]
+    done = subprocess.run(
+        command,
+        shell=True,
+        env={**terminal.environment, "PYTHONPATH": str(ROOT)},
+        cwd=terminal.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert decode(json.loads(done.stdout)["id_token"].encode()).claims["sub"] == "edge:prod"
+
+
+def test_the_configuration_for_a_file(terminal: Terminal) -> None:
+    """It names the file by its whole path, and both are written."""
+    result = terminal.call(*named("gcp"), "--config", "gcp.json", "--token-file", "token", "--once")
+    assert (result.exit_code, result.stderr) == (0, "")
+    config = json.loads((terminal.folder / "gcp.json").read_text())
+    assert config["audience"] == POOL
+    assert Path(config["credential_source"]["file"]).samefile(terminal.folder / "token")
+
+
+# -- a file that is kept -------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_kept(terminal: Terminal, moved: MovableTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong later is said, with how long the old token is good; then it goes on."""
+    path = terminal.folder / "token"
+    first = ""
+
+    def blocked() -> None:
+        nonlocal first
+        first = path.read_text()
+        path.unlink()
+        path.mkdir()
+
+    def free() -> None:
+        path.rmdir()
+
+    def strange() -> None:  # keys that AWS does not know
+        rotated = terminal.run("keys", "rotate", "--algorithm", "Ed25519", "--yes")
+        assert rotated.returncode == 0, rotated.stderr
+        moved.ahead += 3 * HOUR
+
+    def end() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    script: list[Callable[[], None]] = [blocked, free, strange, end]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        moved.ahead += seconds
+        script.pop(0)()
+
+    monkeypatch.setattr(token_file, "time", SimpleNamespace(sleep=sleep))
+    result = terminal.call(*named("aws"), "--token-file", "token")
+    assert (result.exit_code, script) == (0, [])
+    assert slept == [300, 5, 300, 5]
+    wrote, again = result.stdout.splitlines()
+    assert wrote.endswith("; the next in 5 min")
+    assert again.startswith("wrote token: ")
+    stays, gone = [line for line in result.stderr.splitlines() if line.startswith("warning:")]
+    assert re.match(
+        r"warning: no new token, token stays as it is, and its token expires in (5 min|4 min 5\d s): token "
+        "cannot be written: ",
+        stays,
+    )
+    assert "warning: no new token, the token in token has expired: AWS IAM verifies" in gone
+    assert path.read_text() not in ("", first)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+# -- check --------------------------------------------------------------------------------------------------
+
+
+def verdicts(result: Any) -> dict[str, str]:
+    """By check."""
+    return {finding["check"]: finding["verdict"] for finding in json.loads(result.stdout)["findings"]}
+
+
+def test_check_on_loopback(terminal: Terminal, moved: MovableTime) -> None:
+    """What no cloud reaches: each rule that is broken is a line, with what to do."""
+    store = f"file://{terminal.folder}/own"
+    with published(terminal, moved, age=HOUR, S2S_MESH_KEY_STORE=store, S2S_MESH_ROTATION="default"):
+        result = terminal.call("federate", "check", "aws")
+    assert result.exit_code == 1
+    for words in (
+        r"fail  issuer +not https; 127\.0\.0\.1 is not a name on the internet; names port \d+ +give this",
+        r"warn  rotation +the next key is published 7200 s .* S2S_MESH_ROTATION=cloud-federation",
+        r"fail  discovery document +jwks_uri is not https +have http",
+        r"ok    JWKS +2 keys",
+        r"5 ok, 1 to be mended soon, 2 to be mended now\n$",
+    ):
+        assert re.search(words, result.stdout), result.stdout
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+def test_check_of_a_cluster(terminal: Terminal, moved: MovableTime, authority: Authority) -> None:
+    """A service with TLS of its own authority, as its trust file has it: all is well, and exit code 0."""
+    port = free_port()
+    issuer = f"https://{HOST}:{port}"
+    terminal.seal()
+    terminal.environment["S2S_MESH_ISSUER"] = issuer
+    terminal.environment["S2S_MESH_KEY_STORE"] = f"file://{terminal.folder}/own"
+    terminal.environment["S2S_MESH_ROTATION"] = "cloud-federation"
+    trust = terminal.trust(
+        f'[issuers."{issuer}"]\nca_file = "{authority.path}"\n'
+        f'[[allow]]\nissuer = "{issuer}"\naudience = "{OTHER}"\n'
+    )
+    moved.ahead = -HOUR
+    terminal.create_ring()
+    moved.ahead = 0
+    service = Service.from_env(terminal.environment, trust=trust)
+    with service, authority.https_server(serving.only_documents(service), port):
+        result = terminal.call("federate", "check", "k8s", "--json")
+        assert set(verdicts(result).values()) == {"ok"}, result.stdout
+        assert result.exit_code == 0
+        assert verdicts(terminal.call("federate", "check", "azure", "--json")) == {
+            "issuer": "fail",
+            "subject": "ok",
+            "algorithm": "fail",
+            "rotation": "ok",
+            "discovery document": "ok",
+            "JWKS": "ok",
+            "members of keys": "ok",
+            "kinds of keys": "fail",
+        }
+    away = verdicts(terminal.call("federate", "check", "k8s", "--json"))
+    assert (away["discovery document"], away["JWKS"]) == ("fail", "fail")
+
+
+def test_check_without_a_store(terminal: Terminal) -> None:
+    """The rest is looked at all the same."""
+    (terminal.folder / "keys").rename(terminal.folder / "gone")
+    (terminal.folder / "keys").write_text("no directory")
+    found = verdicts(terminal.call("federate", "check", "k8s", "--json"))
+    assert (found["key ring"], found["algorithm"], found["subject"]) == ("fail", "skipped", "ok")
+
+
+# -- for Google, by hand -----------------------------------------------------------------------------------
+
+
+def test_an_uploaded_jwks(terminal: Terminal, moved: MovableTime) -> None:
+    """It holds no key that Google does not know; and is never empty."""
+    assert terminal.run("keys", "rotate", "--algorithm", "Ed25519", "--yes").returncode == 0
+    whole = json.loads(terminal.call("keys", "export-public").stdout)["keys"]
+    filtered = json.loads(terminal.call("keys", "export-public", "--for", "gcp").stdout)["keys"]
+    assert {key["kty"] for key in whole} == {"EC", "OKP"}
+    assert filtered == [key for key in whole if key["kty"] == "EC"]
+    unknown = terminal.call("keys", "export-public", "--for", "ibm")
+    assert (unknown.exit_code, "--for knows gcp only" in unknown.stderr) == (2, True)
+    terminal.environment |= {
+        "S2S_MESH_ALGORITHM": "Ed25519",
+        "S2S_MESH_KEY_STORE": f"file://{terminal.folder}/other",
+    }
+    terminal.create_ring()
+    none = terminal.call("keys", "export-public", "--for", "gcp", "--output", "upload.json")
+    assert (none.exit_code, none.stdout) == (1, "")
+    assert "no published key is RSA or EC" in none.stderr
+    assert not (terminal.folder / "upload.json").exists()
