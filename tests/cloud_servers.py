@@ -1,14 +1,13 @@
 """Clouds nearby: one HTTPS server with the token endpoints of four of them, which verify as the real ones do.
 
-It fetches our discovery document and our JWKS over HTTP, keeps both for long, verifies with a library that is
-not ours (joserfc), and compares issuer, subject and audience byte by byte with what is registered. What it
+It fetches our discovery document and our JWKS over HTTP, once, verifies with a library that is not ours
+(joserfc), and compares issuer, subject and audience byte by byte with what is registered. What it
 answers has each provider's own form; credentials of AWS are made by moto, which verifies no signature itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from xml.sax.saxutils import escape
 
 import httpx
 import trustme
-import uvicorn
 from joserfc import errors as jose_errors
 from joserfc import jwt
 from joserfc.jwk import KeySet
@@ -28,10 +26,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from s2s_mesh import Service, TrustConfig
 from s2s_mesh import clock as clock_module
+from s2s_mesh.cli import serving
 
-from .command_line import PATIENCE, Terminal
-from .servers import free_port, wait_until
+from .command_line import Terminal
+from .programs import http_server
+from .servers import free_port
 
 HOST = "localhost"
 TENANT = "72f988bf-0000-0000-0000-2d7cd011db47"
@@ -52,7 +53,6 @@ VERIFIED = {
     "azure": ["RS256"],
     "k8s": ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"],
 }
-_KEPT = 86400.0  # seconds: a cache that outlives every test, and is not refreshed for a key that it lacks
 
 
 class Refused(Exception):
@@ -64,17 +64,19 @@ class Clouds:
 
     Args:
         issuer: of ours, that is registered with all of them.
+        clock: Unix seconds.
         moto: where moto's server listens, or None.
 
     Attributes:
         kids: of the keys that signed what was accepted, in order.
     """
 
-    def __init__(self, issuer: str, moto: str | None = None) -> None:
+    def __init__(self, issuer: str, clock: Callable[[], float], moto: str | None = None) -> None:
         self.kids: list[str] = []
+        self._clock = clock
         self._issuer = issuer
         self._moto = moto
-        self._keys: tuple[float, KeySet] | None = None
+        self._keys: KeySet | None = None
         self.app = Starlette(
             routes=[
                 Route("/", self._aws, methods=["POST"]),
@@ -94,7 +96,7 @@ class Clouds:
             decoded = jwt.decode(token, self._jwks(), algorithms=VERIFIED[provider])
         except (jose_errors.JoseError, ValueError) as why:
             raise Refused(f"signature: {why}") from None
-        claims, now = decoded.claims, time.time()
+        claims, now = decoded.claims, self._clock()
         if decoded.header.get("typ") != "JWT" or not decoded.header.get("kid"):
             raise Refused("header")
         if not {"iss", "sub", "aud", "exp", "iat"} <= claims.keys() or len(claims["sub"]) > 127:
@@ -110,13 +112,13 @@ class Clouds:
         self.kids.append(decoded.header["kid"])
 
     def _jwks(self) -> KeySet:
-        """The keys, from where the discovery document says."""
-        if self._keys is None or time.monotonic() > self._keys[0] + _KEPT:
+        """The keys, from where the discovery document says; fetched once, whatever is missing in them."""
+        if self._keys is None:
             document = httpx.get(f"{self._issuer}/.well-known/openid-configuration").raise_for_status().json()
             assert document["issuer"] == self._issuer
             keys = httpx.get(document["jwks_uri"]).raise_for_status().json()
-            self._keys = (time.monotonic(), KeySet.import_key_set(keys))
-        return self._keys[1]
+            self._keys = KeySet.import_key_set(keys)
+        return self._keys
 
     async def _form(self, request: Request) -> dict[str, str]:
         return {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
@@ -204,26 +206,15 @@ class Authority:
     def https_server(self, app: Any, port: int | None = None) -> Iterator[str]:
         """Serve an ASGI application over TLS, in a thread, for the length of the block; gives its URL."""
         port = port or free_port()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=HOST,
-                port=port,
-                log_level="warning",
-                lifespan="off",
-                headers=[("connection", "close")],  # SDKs keep theirs, and the end would wait for them
-                ssl_certfile=self.chain,
-                ssl_keyfile=self.key,
-            )
-        )
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            wait_until(lambda: server.started, timeout=PATIENCE, what="uvicorn to start")
+        with http_server(
+            app,
+            port,
+            lifespan="off",
+            headers=[("connection", "close")],  # SDKs keep theirs, and the end would wait for them
+            ssl_certfile=self.chain,
+            ssl_keyfile=self.key,
+        ):
             yield f"https://{HOST}:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 class MovableTime:
@@ -251,12 +242,14 @@ def moved_time(patch: Callable[[object, str, object], None]) -> Iterator[Movable
 
 @contextmanager
 def published(terminal: Terminal, moved: MovableTime, *, age: float, **changes: str) -> Iterator[str]:
-    """Our issuer, with a ring of `age` seconds, published by the real program; gives its URL."""
+    """Our issuer, with a ring of `age` seconds, published by a real service; gives its URL."""
     port = free_port()
     issuer = f"http://127.0.0.1:{port}"
     terminal.environment |= {"S2S_MESH_ISSUER": issuer, "S2S_MESH_ROTATION": "cloud-federation", **changes}
-    moved.ahead = -age
+    at, moved.ahead = moved.ahead, moved.ahead - age
     terminal.create_ring()
-    moved.ahead = 0.0
-    with terminal.server("serve", "--port", str(port)):
+    moved.ahead = at
+    trust = TrustConfig.parse("version = 1\n[defaults]\nallow_loopback_http = true")
+    service = Service.from_env(terminal.environment, trust=trust)
+    with service, http_server(serving.only_documents(service), port):
         yield issuer

@@ -128,12 +128,13 @@ def test_what_is_refused(terminal: Terminal, arguments: tuple[str, ...], why: st
 
 
 def test_without_a_ring_no_token(terminal: Terminal) -> None:
-    """This command never makes one."""
+    """This command never makes one, and leaves the file as it is."""
     terminal.environment["S2S_MESH_KEY_STORE"] = f"file://{terminal.folder}/other"
+    (terminal.folder / "token").write_text("old")
     result = terminal.call(*named("aws"), "--token-file", "token")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no_ring: " in result.stderr
-    assert not (terminal.folder / "token").exists()
+    assert (terminal.folder / "token").read_text() == "old"
 
 
 @pytest.mark.parametrize("provider", CLOUDS)
