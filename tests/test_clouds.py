@@ -174,6 +174,16 @@ def test_no_federation_token_is_for_the_mesh(edge: Service, provider: str, audie
         edge.federation_token(provider, audience=audience)
 
 
+def test_no_federation_token_is_for_an_authorization_server() -> None:
+    """Once the service knows one, by asking it for tokens."""
+    with frozen():
+        made = service("ES256")
+        made.settings.authorization_servers.add("https://as.example.com/")
+        with pytest.raises(ConfigError, match="are made out to clouds only"):
+            made.federation_token("aws", audience="https://as.example.com")
+        made.__exit__()
+
+
 def test_receivers_refuse_a_federation_token(edge: Service) -> None:
     """By its kind, even if their id were an audience of some cluster."""
     with frozen():
