@@ -102,6 +102,9 @@ def inspect(
             typer.echo(f"not a token that any receiver accepts: {rejected}", err=True)
         raise typer.Exit(1) from None
     header, claims, at = decoded.header._asdict(), decoded.claims, now()
+    beside = sorted(header.pop("beside"))  # names only
+    if beside:
+        header["beside"] = beside
     if as_json:
         times = {
             name: stamp(value) for name in _PAST_AND_FUTURE if (value := _time(claims, name)) is not None
