@@ -27,7 +27,7 @@ def mint(
         signer: of the issuer.
         ring: the snapshot to sign with.
         cloud: the provider.
-        audience, subject: checked (`Settings.check_federation`).
+        audience, subject: checked (`audiences.for_cloud`).
         now: Unix seconds.
         life: seconds until it expires, within the schedule's.
 
