@@ -94,7 +94,8 @@ class BridgeDoor(ServiceLife):
         return asap.check_issuer(issuer)
 
     def _asap_audience(self, audience: str) -> str:
-        self.settings.refuse_provider(asap.check_audience(audience))
+        clouds.refuse_service_token(asap.check_audience(audience))
+        self.settings.refuse_provider(audience)
         return audience
 
     def federation_token(

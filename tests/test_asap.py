@@ -156,6 +156,14 @@ def test_no_asap_token_is_made_out_to_an_identity_provider(audience: str) -> Non
             mint(audience)
 
 
+@pytest.mark.parametrize("audience", ["sts.amazonaws.com", "api://AzureADTokenExchange"])
+def test_no_asap_token_is_made_out_to_a_cloud(audience: str) -> None:
+    """It would exchange it: an ASAP token is as plain a JWT as those that are made for it."""
+    for mint in (edge().asap_token, edge().asap_auth):
+        with pytest.raises(ConfigError, match="is an audience of"):
+            mint(audience)
+
+
 def test_the_name_at_hand() -> None:
     """The configured one, unless the call names another; without either there is no token."""
     with edge() as service, edge(asap_issuer=None) as nameless:
