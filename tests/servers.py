@@ -26,6 +26,7 @@ import pytest
 
 START_TIMEOUT = 20.0  # seconds
 _HOST = "127.0.0.1"
+_given_ports: set[int] = set()
 
 
 def missing(what: str) -> None:
@@ -103,13 +104,17 @@ def run_child(function: Callable[..., None], *arguments: object) -> str:
 def free_port() -> int:
     """Return a port that is free now, and whose cluster bus port (10,000 above) is free too.
 
-    It is below the ephemeral ones, so that no connection takes it while its server is restarted.
+    It is below the ephemeral ones, so that no connection takes it while its server is restarted. No port is
+    returned twice: whoever asked for it may not have begun to listen.
     """
     while True:
         port = random.randrange(20000, 32000)
+        if port in _given_ports:
+            continue
         with ExitStack() as stack, suppress(OSError):
             for number in (port, port + 10000):
                 stack.enter_context(socket.socket()).bind((_HOST, number))
+            _given_ports.add(port)
             return port
 
 
