@@ -153,6 +153,14 @@ class Door:
             self.close()
         return answer.status, body
 
+    def answers(self) -> bool:
+        """Whether the program is up: it refuses a request without a token."""
+        try:
+            return self.ask(Request("", "GET", "/", []))[0] == 401
+        except OSError:
+            self.close()
+            return False
+
     def close(self) -> None:
         """Hang up."""
         if self._socket is not None:

@@ -66,21 +66,13 @@ def stand(folder: Path, *, routed: bool, program: str = "") -> Iterator[Stand]:
             subprocess.Popen(command, stdout=output, stderr=output) as process,
         ):
             try:
-                wait_until(lambda: _answers(door), timeout=PATIENCE, what="Envoy to answer")
+                wait_until(door.answers, timeout=PATIENCE, what="Envoy to answer")
                 yield Stand(door, receiver)
                 assert process.poll() is None, (folder / "envoy.output").read_text()
             finally:
                 process.terminate()
                 door.close()
                 receiver.client.close()
-
-
-def _answers(door: Door) -> bool:
-    try:
-        return door.ask(Request("", "GET", "/", []))[0] == 401
-    except OSError:
-        door.close()
-        return False
 
 
 @pytest.fixture(scope="module")

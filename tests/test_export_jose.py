@@ -146,20 +146,12 @@ def worker(folder: Path, text: str) -> Iterator[Stand]:
         ) as process,
     ):
         try:
-            wait_until(lambda: _answers(door), what="workerd to answer")
+            wait_until(door.answers, what="workerd to answer")
             yield Stand(door, receiver)
         finally:
             process.terminate()
             door.close()
             receiver.client.close()
-
-
-def _answers(door: Door) -> bool:
-    try:
-        return door.ask(Request("", "GET", "/", []))[0] == 401
-    except OSError:
-        door.close()
-        return False
 
 
 def test_in_a_worker(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
 
 from .command_line import PATIENCE, Terminal
-from .exporting import Door, Receiver, Request, asked, compare, keys_published, requests, trust_text
+from .exporting import Door, Receiver, asked, compare, keys_published, requests, trust_text
 from .fronts import nginx_command, nginx_in, node_app
 from .servers import free_port, wait_until
 from .tokens import EDGE, WALLETS
@@ -57,20 +57,12 @@ def stand(folder: Path, *, routed: bool, gateway_routed: bool) -> Iterator[Stand
             subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as process,
         ):
             try:
-                wait_until(lambda: _answers(door), timeout=PATIENCE, what="nginx to answer")
+                wait_until(door.answers, timeout=PATIENCE, what="nginx to answer")
                 yield Stand(door, receiver)
             finally:
                 process.terminate()
                 door.close()
                 receiver.client.close()
-
-
-def _answers(door: Door) -> bool:
-    try:
-        return door.ask(Request("", "GET", "/", []))[0] == 401
-    except OSError:
-        door.close()
-        return False
 
 
 def test_the_same_requests(tmp_path: Path) -> None:
