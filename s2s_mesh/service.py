@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import settings as settings_
-from . import users
+from . import settings_env, users
 from .asgi import MeshMiddleware
 from .bridge_door import BridgeDoor
 from .certificates import ProxyField
@@ -140,7 +140,7 @@ class Service(UserDoor, BridgeDoor):
             ConfigError: naming the variable, what was found and what is expected.
         """
         environ = os.environ if environ is None else environ
-        return cls(**settings_.from_env(environ, overrides), public_paths=public_paths)
+        return cls(**settings_env.from_env(environ, overrides), public_paths=public_paths)
 
     def __repr__(self) -> str:
         return f"Service(issuer={self.issuer!r})"

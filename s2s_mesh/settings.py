@@ -1,9 +1,9 @@
-"""The configuration of a service: from arguments or the environment (12-factor), checked once, frozen."""
+"""The configuration of a service: checked once, frozen."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -25,13 +25,6 @@ from .store import KeyStore, SealedStore, Sealer, open_store, parse_key_encrypti
 from .store.replay import ReplayStore, open_replay_store
 from .trust import TrustConfig
 from .trust_file import TrustFile
-
-DEFAULT_TRUST_FILE = "trust/trust.toml"
-SCHEDULES = {
-    "default": RotationSchedule.DEFAULT,
-    "cloud-federation": RotationSchedule.CLOUD_FEDERATION,
-    "fast-for-tests": RotationSchedule.FAST_FOR_TESTS,
-}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,41 +225,6 @@ def build(
     )
 
 
-def from_env(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `build` as the environment has them; `overrides` win.
-
-    Raises:
-        ConfigError: naming the variable, what was found and what is expected; never its value where that
-            is a secret.
-    """
-    arguments: dict[str, Any] = {"trust": DEFAULT_TRUST_FILE}
-    for name, argument, parse in (
-        ("ISSUER", "issuer", str),
-        ("TRUST_FILE", "trust", str),
-        ("KEY_ENCRYPTION_KEY", "key_encryption_key", str),
-        ("ALGORITHM", "algorithm", str),
-        ("AUDIENCES", "audiences", _list),
-        ("ROTATION", "schedule", _schedule),
-        ("JWKS_CACHE", "jwks_cache", str),
-        ("SPIFFE_ID", "spiffe_id", str),
-        ("CLIENT_CERTIFICATE_HEADER", "client_certificate_header", str),
-        ("TRUSTED_PROXIES", "trusted_proxies", _list),
-        ("ASAP_ISSUER", "asap_issuer", str),
-    ):
-        value = environ.get(f"S2S_MESH_{name}", "").strip()
-        if value and argument not in overrides:
-            arguments[argument] = parse(value)
-    arguments.update(overrides)
-    if "issuer" not in arguments:
-        raise ConfigError(
-            "S2S_MESH_ISSUER is not set; set it to this service's own public URL, "
-            "such as https://wallets.example.com"
-        )
-    if "key_store" not in arguments:
-        arguments["key_store"] = _key_store(environ, arguments["issuer"])
-    return arguments
-
-
 @contextmanager
 def _named(argument: str, variable: str) -> Iterator[None]:
     """Let a refusal say which argument it is about, and which variable that comes from."""
@@ -276,41 +234,10 @@ def _named(argument: str, variable: str) -> Iterator[None]:
         raise ConfigError(f"{argument} ({variable}): {refusal}") from None
 
 
-def _list(value: str) -> list[str]:
-    return [item.strip() for item in value.split(",") if item.strip()]
-
-
-def _schedule(value: str) -> RotationSchedule:
-    if value not in SCHEDULES:
-        raise ConfigError(f"S2S_MESH_ROTATION is {value!r}; expected one of {', '.join(SCHEDULES)}")
-    return SCHEDULES[value]
-
-
-def _key_store(environ: Mapping[str, str], issuer: str) -> str:
-    for name in ("S2S_MESH_KEY_STORE", "REDIS_URL"):
-        url = environ.get(name, "").strip()
-        if url:
-            break
-    else:
-        raise ConfigError(
-            "neither S2S_MESH_KEY_STORE nor REDIS_URL is set; set one to this service's own Redis "
-            "(redis://..., rediss://...) or to file:///DIRECTORY, or pass key_store=None in code for a "
-            "service that only verifies"
-        )
-    allowed = environ.get("S2S_MESH_ALLOW_MEMORY_STORE", "").strip() == "1"
-    if _is_memory(url) and str(issuer).startswith("https:") and not allowed:
-        raise ConfigError(
-            f"{name} is memory:// and the issuer {issuer} is https: two workers would be two rings at one "
-            "URL, and every restart a new one. Use redis:// or file:///DIRECTORY, or set "
-            "S2S_MESH_ALLOW_MEMORY_STORE=1 if there is one process and callers may see its keys vanish"
-        )
-    return url
-
-
 def _must_be_sealed(issuer: ServiceId, key_store: str | KeyStore | None) -> bool:
     if key_store is None or not issuer.startswith("https:"):
         return False
-    return not _is_memory(key_store) if isinstance(key_store, str) else key_store.shared
+    return not is_memory(key_store) if isinstance(key_store, str) else key_store.shared
 
 
 def _jwks_cache(
@@ -322,7 +249,7 @@ def _jwks_cache(
     if value != "shared":
         raise ConfigError(f"{named} is {value!r}; expected 'process' or 'shared'")
     # a store object holds the ring and nothing else, so there would be no place for a second document
-    if not isinstance(key_store, str) or _is_memory(key_store):
+    if not isinstance(key_store, str) or is_memory(key_store):
         raise ConfigError(
             f"{named} is 'shared', which needs a key store that other processes share too, named by its URL "
             "(redis://..., rediss://... or file:///DIRECTORY): set S2S_MESH_KEY_STORE to one, or leave it at "
@@ -337,5 +264,6 @@ def _jwks_cache(
     return "shared"
 
 
-def _is_memory(url: str) -> bool:
+def is_memory(url: str) -> bool:
+    """Whether a key store of this URL is this process's memory."""
     return url.lower().startswith("memory:")

@@ -123,6 +123,7 @@ FLOORS: list[list[str]] = [
         "store.conformance",
         "trust_file",
         "settings",
+        "settings_env",
         "client_certificate",
         "manager",
         "deny_keeper",

@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from s2s_mesh import settings
+from s2s_mesh import settings, settings_env
 from s2s_mesh.migration import Migration
 from s2s_mesh.migration_use import DAY
 from s2s_mesh.trust import TrustConfig
@@ -38,7 +38,7 @@ def mine(kind: str = "key", **members: Any) -> str:
 
 def used(terminal: Terminal, *ways: str, at: float = NOW) -> None:
     """Let a process of the service have seen OTHER."""
-    built = settings.build(**settings.from_env(terminal.environment, {}))
+    built = settings.build(**settings_env.from_env(terminal.environment, {}))
     assert not isinstance(built.trust, TrustConfig)
     running = Migration(built, clock=lambda: at)
     running.use(built.trust.current)

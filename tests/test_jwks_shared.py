@@ -22,7 +22,8 @@ from s2s_mesh.jwks_client import JWKSClient
 from s2s_mesh.jwks_shared import shared_jwks
 from s2s_mesh.keys import SigningKey
 from s2s_mesh.runtime import Runtime
-from s2s_mesh.settings import Settings, build, from_env
+from s2s_mesh.settings import Settings, build
+from s2s_mesh.settings_env import from_env
 from s2s_mesh.store import KeyStore, Sealer, open_store
 from s2s_mesh.store.conflicts import despite_conflicts
 from s2s_mesh.store.memory import MemoryStore

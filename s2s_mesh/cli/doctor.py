@@ -118,13 +118,13 @@ def _settings(environ: Mapping[str, str], trust: TrustConfig | None) -> tuple[Se
     Raises:
         ConfigError: there is no issuer, so that nobody knows what to look at.
     """
-    from .. import settings
+    from .. import settings, settings_env
     from ..findings import Finding, Verdict, bad_settings
 
     given = {"trust": trust or nobody()}
     issuer = environ.get("S2S_MESH_ISSUER", "").strip()
     try:
-        arguments = settings.from_env(environ, given)
+        arguments = settings_env.from_env(environ, given)
         made = settings.build(**arguments)
     except ConfigError as error:
         if not issuer:
@@ -133,7 +133,7 @@ def _settings(environ: Mapping[str, str], trust: TrustConfig | None) -> tuple[Se
         try:
             # whether there is a sealed ring can be seen without the key to it
             return settings.build(
-                **settings.from_env(environ, {**given, "allow_unsealed_key_store": True})
+                **settings_env.from_env(environ, {**given, "allow_unsealed_key_store": True})
             ), refused
         except ConfigError:
             return None, refused

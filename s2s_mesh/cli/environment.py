@@ -21,7 +21,7 @@ PASSING = frozenset({StoreReason.UNREACHABLE, StoreReason.CONFLICT})
 
 def trust_file(environ: Mapping[str, str]) -> Path | None:
     """The trust file that is named, or else the default one if it is there."""
-    from ..settings import DEFAULT_TRUST_FILE
+    from ..settings_env import DEFAULT_TRUST_FILE
 
     named = environ.get("S2S_MESH_TRUST_FILE", "").strip()
     return Path(named) if named else Path(DEFAULT_TRUST_FILE) if Path(DEFAULT_TRUST_FILE).exists() else None
@@ -49,9 +49,9 @@ def load_settings() -> Settings:
     Raises:
         ConfigError: naming the variable or the key path.
     """
-    from .. import settings
+    from .. import settings, settings_env
 
-    return settings.build(**settings.from_env(os.environ, optional_trust(os.environ)))
+    return settings.build(**settings_env.from_env(os.environ, optional_trust(os.environ)))
 
 
 def key_manager(settings: Settings, *, may_create: bool) -> KeyManager:

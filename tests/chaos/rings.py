@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from s2s_mesh import settings
+from s2s_mesh import settings, settings_env
 from s2s_mesh.clock import now
 from s2s_mesh.errors import KeyStoreError
 from s2s_mesh.keyring import KeyRing
@@ -72,7 +72,7 @@ class Rings:
 
 
 def _manager(environ: Mapping[str, str]) -> KeyManager:
-    built = settings.build(**settings.from_env(environ, {}))
+    built = settings.build(**settings_env.from_env(environ, {}))
     store = built.open_key_store()
     assert store is not None
     return key_manager(built, store, may_create=lambda: False, clock=now)
