@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import freezegun
 import pytest
 
 from . import hostile
@@ -13,7 +14,11 @@ from .tokens import frozen, key
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make our marks known."""
+    """Make our marks known, and keep freezegun out of what would be imported by being looked at.
+
+    Pydantic models cannot be made at a frozen time, and the time would stay frozen after such an error.
+    """
+    freezegun.configure(extend_ignore_list=["kubernetes"])
     config.addinivalue_line("markers", f"{hostile.MARK}: a hostile input through a public door, refused")
     config.addinivalue_line(
         "markers", f"{table.MARK}(program, column, cannot): proves a cell of the table of `make interop`"

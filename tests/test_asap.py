@@ -194,16 +194,16 @@ def test_the_environment() -> None:
 
 def test_the_token_goes_to_the_receiver_and_nowhere_else() -> None:
     """A name that is no URL needs origins; a URL is its own."""
-    service = edge()
-    with pytest.raises(ConfigError, match="team/wallets is no URL: name in origins where it is reached"):
-        service.asap_auth(RECEIVER)
-    with pytest.raises(ConfigError, match="origins must be a list of URLs"):
-        service.asap_auth(RECEIVER, origins="https://wallets.example.com")
-    with pytest.raises(ConfigError, match="is plain http"):
-        service.asap_auth(RECEIVER, origins=["http://wallets.internal"])
-    for auth in (service.asap_auth(RECEIVER, origins=[WALLETS]), service.asap_auth(WALLETS)):
-        with pytest.raises(ConfigError, match="would carry its token elsewhere"):
-            next(auth.sync_auth_flow(httpx.Request("GET", "https://evil.example.com/")))
+    with edge() as service:
+        with pytest.raises(ConfigError, match="team/wallets is no URL: name in origins where it is reached"):
+            service.asap_auth(RECEIVER)
+        with pytest.raises(ConfigError, match="origins must be a list of URLs"):
+            service.asap_auth(RECEIVER, origins="https://wallets.example.com")
+        with pytest.raises(ConfigError, match="is plain http"):
+            service.asap_auth(RECEIVER, origins=["http://wallets.internal"])
+        for auth in (service.asap_auth(RECEIVER, origins=[WALLETS]), service.asap_auth(WALLETS)):
+            with pytest.raises(ConfigError, match="would carry its token elsewhere"):
+                next(auth.sync_auth_flow(httpx.Request("GET", "https://evil.example.com/")))
 
 
 class Door:

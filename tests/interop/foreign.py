@@ -25,7 +25,7 @@ from ..jwks_servers import Peer, answer
 from ..tokens import ABSENT, WALLETS, key, sign
 from .node import HERE, node, node_modules
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class AuthorizationServer:
 
     def __init__(self, said: bytes) -> None:
         self.issuer, self.resource = (json.loads(said)[name] for name in ("issuer", "resource"))
-        self._http = httpx.Client(trust_env=False)
+        self._http = httpx.Client(trust_env=False, timeout=30)
 
     def errors(self) -> list[str]:
         """Why it refused what it refused since the last time."""
@@ -81,14 +81,14 @@ def authorization_server(
     assert process.stdout is not None
     said = process.stdout.readline()
     if not said:
-        _, problem = process.communicate(timeout=10)
+        _, problem = process.communicate(timeout=60)
         raise AssertionError(problem.decode())
     server = AuthorizationServer(said)
     try:
         yield server
     finally:
         server.close()
-        process.communicate(timeout=20)  # which closes its input, and it ends
+        process.communicate(timeout=60)  # which closes its input, and it ends
 
 
 class Fleet:

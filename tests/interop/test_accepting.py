@@ -22,7 +22,18 @@ from s2s_mesh.trust import TrustFileError
 from ..programs import http_server
 from ..servers import free_port
 from ..tokens import ABSENT, LEDGER, WALLETS
-from .foreign import Authority, HTTPSIssuer, Receiver, authority, node_issuer, pem, receiver, rsa, signed
+from .foreign import (
+    PATIENCE,
+    Authority,
+    HTTPSIssuer,
+    Receiver,
+    authority,
+    node_issuer,
+    pem,
+    receiver,
+    rsa,
+    signed,
+)
 
 SETTLEMENT = "https://settlement.example.com"
 REPORTS = "https://reports.example.com"
@@ -47,12 +58,14 @@ class Server:
     def token(self, client: str = "settlement", *, resource: str = WALLETS, scope: str = "cards:read") -> str:
         """What it gives this client for that resource."""
         form = {"grant_type": "client_credentials", "resource": resource, "scope": scope}
-        answer = httpx.post(f"{self.issuer}/token", data=form, auth=(client, f"secret-of-{client}"))
+        answer = httpx.post(
+            f"{self.issuer}/token", data=form, auth=(client, f"secret-of-{client}"), timeout=PATIENCE
+        )
         return str(answer.raise_for_status().json()["access_token"])
 
     def rotate(self) -> None:
         """Have it sign with a new key from now on."""
-        httpx.get(f"{self.issuer}/test/rotate").raise_for_status()
+        httpx.get(f"{self.issuer}/test/rotate", timeout=PATIENCE).raise_for_status()
 
     @property
     def trust(self) -> str:
@@ -150,13 +163,13 @@ def test_a_service_that_signs_with_jose_is_an_issuer_as_any_other(
     ):
 
         def token(audience: str) -> str:
-            return httpx.get(f"{node['id']}/token", params={"aud": audience}).text
+            return httpx.get(f"{node['id']}/token", params={"aud": audience}, timeout=PATIENCE).text
 
         caller = wallets.service.verify(token(WALLETS))
         assert (caller.issuer, caller.vouched_by) == (node["id"], None)
         assert caller.scopes == {"cards:read"}
         assert why(wallets, token(LEDGER)) is Reason.WRONG_AUDIENCE
-        httpx.get(f"{node['id']}/rotate").raise_for_status()
+        httpx.get(f"{node['id']}/rotate", timeout=PATIENCE).raise_for_status()
         assert wallets.service.verify(token(WALLETS)).kid != caller.kid
 
 
@@ -166,7 +179,7 @@ def test_eddsa_needs_its_name(tmp_path: Path) -> None:
         node_issuer("jose_service.mjs", "EdDSA", WALLETS, "http://127.0.0.1:9/none") as node,
         receiver(jose_trust(node["id"], JOSE[2][1]), tmp_path) as wallets,
     ):
-        token = httpx.get(f"{node['id']}/token", params={"aud": WALLETS}).text
+        token = httpx.get(f"{node['id']}/token", params={"aud": WALLETS}, timeout=PATIENCE).text
         assert why(wallets, token) is Reason.BAD_ALGORITHM
 
 
@@ -187,13 +200,15 @@ def test_a_service_with_jose_and_one_of_ours_call_each_other(alg: str) -> None:
         service = Service(issuer=own, trust=trust, key_store="memory://")
         app = Starlette(routes=[*service.routes, Route("/who", who)], middleware=[service.middleware])
         with service, http_server(app, port):
-            asked = httpx.get(f"{node['id']}/", auth=service.auth(node["id"]))
+            asked = httpx.get(f"{node['id']}/", auth=service.auth(node["id"]), timeout=PATIENCE)
             assert (asked.status_code, asked.text) == (200, own)
             assert (
-                httpx.get(f"{node['id']}/", auth=service.auth(LEDGER, origins=[node["id"]])).status_code
+                httpx.get(
+                    f"{node['id']}/", auth=service.auth(LEDGER, origins=[node["id"]]), timeout=PATIENCE
+                ).status_code
                 == 401
             )
-            answered = httpx.get(f"{node['id']}/call", params={"url": f"{own}/who"})
+            answered = httpx.get(f"{node['id']}/call", params={"url": f"{own}/who"}, timeout=PATIENCE)
             assert (answered.status_code, answered.text) == (200, node["id"])
 
 

@@ -99,7 +99,12 @@ scopes = ["cards:read"]
 """)
         service = Service(issuer=WALLETS, trust=folder / "trust.toml", key_store=None)
         port = free_port()
-        with http_server(service.wrap(caller_facts(service)), port), requests.Session() as session:
+        # the application knows no lifespan
+        with (
+            service,
+            http_server(service.wrap(caller_facts(service)), port),
+            requests.Session() as session,
+        ):
             yield Stand(service, f"http://127.0.0.1:{port}/", Team(keys), keys, session)
 
 
@@ -237,6 +242,7 @@ audience = "{EDGE}"
         neighbour = receiver(f"https://localhost:{tls}{KEYS}", authority.retriever())
         app = moved.wrap(caller_facts(moved))
         with (
+            moved,
             http_server(app, tls, **authority.server),
             http_server(app, plain),
             on_werkzeug(neighbour) as wallets,

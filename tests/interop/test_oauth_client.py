@@ -39,7 +39,7 @@ def calling() -> Iterator[Fleet]:
 
 
 def get(fleet: Fleet, auth: OAuthClient) -> httpx.Response:
-    with httpx.Client(auth=auth, **CLIENT) as http:
+    with httpx.Client(auth=auth, timeout=30, **CLIENT) as http:
         return http.get(f"{fleet.server.resource}/cards")
 
 
