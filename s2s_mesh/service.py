@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from msgspec import UNSET
@@ -11,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import settings as settings_
 from . import settings_env, users
@@ -309,14 +310,25 @@ class Service(UserDoor, BridgeDoor):
 
         async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
-                async with self:
-                    await app(scope, receive, send)
+                await self._live_around(app, scope, receive, send)
             else:
                 await protected(scope, receive, send)
 
         # for tools that look for the router inside, as `s2s-mesh trust check --app` does
         wrapped.__wrapped__ = protected  # type: ignore[attr-defined]
         return wrapped
+
+    async def _live_around(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self)
+
+            async def send_after_end(message: Message) -> None:
+                # servers wait for this message, and not for the application to return
+                if message["type"].startswith("lifespan.shutdown."):
+                    await stack.aclose()
+                await send(message)
+
+            await app(scope, receive, send_after_end)
 
     def _document_routes(self, documents: Mapping[str, str]) -> list[BaseRoute]:
         if self.well_known is None:

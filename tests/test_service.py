@@ -32,7 +32,7 @@ from s2s_mesh.jwks import JWKSet
 from s2s_mesh.jws import b64url_decode
 from s2s_mesh.wellknown import AUTHORIZATION_SERVER, JWKS, OPENID_CONFIGURATION
 
-from .programs import Program, environment
+from .programs import Program, environment, http_server
 from .servers import free_port, wait_until
 from .tokens import EDGE, LEDGER, NOW, WALLETS, frozen
 
@@ -224,6 +224,14 @@ def test_wrap_protects_any_application_and_serves_for_it() -> None:
         assert first.status_code == 200
         assert get(wrapped, JWKS, headers={"if-none-match": first.headers["etag"]}).status_code == 304
         assert get(wrapped, "/").status_code == 401
+
+
+def test_a_wrapped_app_has_ended_with_its_server() -> None:
+    """The server waits for what is left to do: it hears that the application is down after the service."""
+    made = service()
+    with http_server(made.wrap(Starlette()), free_port()):
+        assert made.look() is not None
+    assert made.look() is None
 
 
 def test_a_service_without_keys_verifies_and_serves_nothing() -> None:
