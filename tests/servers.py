@@ -367,6 +367,8 @@ def sentinel_setup(*options: str) -> Iterator[SentinelSetup]:
                 lambda: str(replica.port).encode() in sentinel.command("SENTINEL", "REPLICAS", name),
                 what="the Sentinel knows the replica",
             )
+            # a machine that stood still for 2 s makes a Sentinel do nothing for 30 s, its "TILT mode"
+            assert sentinel.command("SENTINEL", "DEBUG", "tilt-period", "500") == b"+OK\r\n"
             yield SentinelSetup(primary, replica, sentinel)
 
 

@@ -95,13 +95,15 @@ async def _failover(scene: Scene) -> str:
     new = str(setup.replica.port).encode()
     held = _latest(scene, "payroll")
     setup.primary.kill()
-    seconds = await scene.fleet.until(
-        lambda: new in setup.sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", setup.service),
-        20,
-        "the Sentinel names no new primary",
-    )
-    healed = await _written_back(scene, "payroll", held)
-    await _start(setup.primary)
+    try:
+        seconds = await scene.fleet.until(
+            lambda: new in setup.sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", setup.service),
+            20,
+            "the Sentinel names no new primary",
+        )
+        healed = await _written_back(scene, "payroll", held)
+    finally:
+        await _start(setup.primary)
     # a Sentinel would do that too, but in its own time
     setup.primary.command("REPLICAOF", HOST, new.decode())
     return f"new primary after {seconds:.1f} s, {healed}"
