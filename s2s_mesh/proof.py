@@ -18,7 +18,6 @@ from .target_uri import TargetURI
 from .users import TXN_TOKEN_FIELD, USER_TOKEN_FIELD
 from .verifier import Verifier
 
-PROFILE = "wpt-02"
 _WIT, _WPT = b"workload-identity-token", b"workload-proof-token"
 _TXN, _USER = TXN_TOKEN_FIELD.encode(), USER_TOKEN_FIELD.encode()
 _EVIDENCE = frozenset({_TXN, _USER})

@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +46,6 @@ class Verdict(NamedTuple):
 
 
 LOG = Refusals()
-Serve = Callable[[Service], AbstractContextManager[int]]  # yields the port
 
 
 class Stand:
