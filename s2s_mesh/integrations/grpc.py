@@ -163,13 +163,7 @@ def _guarded(handler: Any, service: Door, details: Any) -> Any:
     """The same method behind the decision; one that does not exist is refused to whom nothing is told."""
     if handler is None:
         handler = grpc.unary_unary_rpc_method_handler(_unknown)
-    streams = (handler.request_streaming, handler.response_streaming)
-    method = {
-        (False, False): handler.unary_unary,
-        (False, True): handler.unary_stream,
-        (True, False): handler.stream_unary,
-        (True, True): handler.stream_stream,
-    }[streams]
+    method = _method_of(handler)
 
     def behaviour(given: Any, context: Any) -> Any:
         facts = facts_of(details, service.public_paths, context)
@@ -183,12 +177,22 @@ def _guarded(handler: Any, service: Door, details: Any) -> Any:
             return _stream_within(here, _served(outcome, method, request, context))
         return here.run(_answer, outcome, method, request, context)
 
+    return _behaving(handler, behaviour)
+
+
+def _method_of(handler: Any) -> Any:
+    """The function of a handler, which has one for its kind."""
+    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+
+def _behaving(handler: Any, behaviour: Any) -> Any:
+    """A handler of the same kind that gets a single request as bytes, to decide before it is deserialised."""
     make: Any = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
-    }[streams]
+    }[handler.request_streaming, handler.response_streaming]
     # an iterator of requests deserialises each when it is asked for the next
     deserializer = handler.request_deserializer if handler.request_streaming else None
     return make(behaviour, request_deserializer=deserializer, response_serializer=handler.response_serializer)
@@ -234,8 +238,7 @@ def _deciding_async(handler: Any, service: Door, details: Any) -> Any:
     """
     if handler is None:
         handler = grpc.unary_unary_rpc_method_handler(_unknown_async)
-    streams = (handler.request_streaming, handler.response_streaming)
-    method = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    method = _method_of(handler)
 
     async def admitted(context: Any) -> bool:
         facts = facts_of(details, service.public_paths, context)
@@ -269,15 +272,7 @@ def _deciding_async(handler: Any, service: Door, details: Any) -> Any:
         async for answer in answers:
             await context.write(answer)
 
-    make: Any = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[streams]
-    deserializer = handler.request_deserializer if handler.request_streaming else None
-    behaviour = many_answers if handler.response_streaming else one_answer
-    return make(behaviour, request_deserializer=deserializer, response_serializer=handler.response_serializer)
+    return _behaving(handler, many_answers if handler.response_streaming else one_answer)
 
 
 async def _unknown_async(_: Any, context: Any) -> None:
