@@ -249,7 +249,7 @@ def _read_xfcc(value: bytes) -> str:
     """One element of Envoy's field, with Hash or Cert; several mean that several proxies wrote."""
     said: dict[bytes, list[bytes]] = {}
     at = 0
-    while at < len(value) or not at:
+    while at < len(value):
         pair = _ELEMENT.match(value, at)
         if pair is None:
             raise ValueError("not one element of name=value pairs; several proxies wrote, or none of ours")

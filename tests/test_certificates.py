@@ -65,7 +65,9 @@ CLIENT_CERT: list[tuple[str, bytes, Reason | None]] = [
     ("bytes behind", b":" + base64.b64encode(EDGE.der + b"x") + b":", R.CERTIFICATE_FIELD),
     ("cut off", b":" + base64.b64encode(EDGE.der[:-1]) + b":", R.CERTIFICATE_FIELD),
     ("two certificates", b":" + base64.b64encode(EDGE.der * 2) + b":", R.CERTIFICATE_FIELD),
+    ("white space around it", b" " + EDGE.client_cert + b"\t", None),
     ("one byte", b":MA==:", R.CERTIFICATE_FIELD),
+    ("another kind of DER", b":" + base64.b64encode(b"\x04" + EDGE.der[1:]) + b":", R.CERTIFICATE_FIELD),
     ("an endless length", b":" + base64.b64encode(b"\x30\x80" + b"\0" * 4) + b":", R.CERTIFICATE_FIELD),
     ("as Envoy writes it", EDGE.xfcc, R.CERTIFICATE_FIELD),
 ]
@@ -110,6 +112,7 @@ XFCC: list[tuple[str, bytes, Reason | None]] = [
     ("hash of one, certificate of another", HASH + b";" + cert_of(THIEF.leaf_pem), R.CERTIFICATE_FIELD),
     ("a hash in upper case", b"Hash=" + HASH[5:].upper(), R.CERTIFICATE_FIELD),
     ("a short hash", HASH[:-1], R.CERTIFICATE_FIELD),
+    ("a long hash", HASH + b"00", R.CERTIFICATE_FIELD),
     ("an empty hash", b"Hash=", R.CERTIFICATE_FIELD),
     (
         "a certificate that is none",
@@ -121,12 +124,17 @@ XFCC: list[tuple[str, bytes, Reason | None]] = [
         cert_of("-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----"),
         R.CERTIFICATE_FIELD,
     ),
+    ("a certificate with its chain", cert_of(EDGE.leaf_pem + THIEF.leaf_pem), R.CERTIFICATE_FIELD),
     ("an empty certificate", b'Cert=""', R.CERTIFICATE_FIELD),
     ("a quote that does not end", b'Subject="CN=x;' + HASH, R.CERTIFICATE_FIELD),
     ("text behind a quote", b'Subject="CN=x"y;' + HASH, R.CERTIFICATE_FIELD),
     ("a semicolon at the end", HASH + b";", R.CERTIFICATE_FIELD),
     ("two semicolons", HASH + b";;DNS=a", R.CERTIFICATE_FIELD),
     ("a name without value", HASH + b";DNS", R.CERTIFICATE_FIELD),
+    ("a quote in the middle", b'URI=a"b;' + HASH, R.CERTIFICATE_FIELD),
+    ("an equals sign outside of quotes", b"URI=a=b;" + HASH, R.CERTIFICATE_FIELD),
+    ("a backslash outside of quotes", b"URI=a\\b;" + HASH, R.CERTIFICATE_FIELD),
+    ("a comma outside of quotes", b"URI=a,b;" + HASH, R.CERTIFICATE_FIELD),
     ("a hash inside of a quote", b'Subject="' + HASH + b'"', R.CERTIFICATE_FIELD),
     ("as RFC 9440 has it", EDGE.client_cert, R.CERTIFICATE_FIELD),
 ]
@@ -152,7 +160,15 @@ PEERS: list[tuple[str, str | None, Lines, Reason | None]] = [
     ("IPv4 on a listener for both", "::ffff:10.0.0.7", GOOD, None),
     ("through it for a client nearby", PROXY, named_in("x-forwarded-for", "10.0.0.77, 110.0.0.7"), None),
     ("called by its address", PROXY, named_in("x-forwarded-host", f"{PROXY}:8443"), None),
+    ("through it, with a name made of its address", PROXY, named_in("x-from", "ip-10-0-0-7"), None),
+    (
+        "as it calls itself in the other field",
+        PROXY,
+        named_in("x-forwarded-client-cert", f"By=spiffe://{PROXY}/front"),
+        None,
+    ),
     ("a stranger", "10.0.1.7", GOOD, R.PROOF_MISSING),
+    ("a stranger, malformed", "10.0.1.7", said("client-cert", b"x"), R.PROOF_MISSING),
     ("a stranger by IPv6", "fd00::8", GOOD, R.PROOF_MISSING),
     ("a stranger on a listener for both", "::ffff:10.0.1.7", GOOD, R.PROOF_MISSING),
     ("nobody knows who", None, GOOD, R.PROOF_MISSING),
@@ -172,6 +188,8 @@ PEERS: list[tuple[str, str | None, Lines, Reason | None]] = [
     ("as a field of any name says", PROXY, named_in("fly-client-ip", PROXY), R.PROOF_MISSING),
     ("in brackets", "fd00::7", named_in("x-forwarded-for", "[fd00::7]:443"), R.PROOF_MISSING),
     ("in other letters", "FD00::7", named_in("x-forwarded-for", "fd00::7"), R.PROOF_MISSING),
+    ("in other letters there", "fd00::7", named_in("x-forwarded-for", "FD00::7"), R.PROOF_MISSING),
+    ("in IPv6", PROXY, named_in("x-forwarded-for", f"::ffff:{PROXY}"), R.PROOF_MISSING),
 ]
 
 
@@ -187,6 +205,7 @@ def test_why_a_field_is_not_believed_is_for_the_log() -> None:
     for address, headers, words in (
         (None, GOOD, "does not say who the peer is"),
         ("10.0.1.7", GOOD, "the peer 10.0.1.7 is none of trusted_proxies"),
+        ("10.0.1.7", said("client-cert"), "the peer 10.0.1.7 is none of trusted_proxies"),
         (PROXY, named_in("x-real-ip", PROXY), "also stands in the field x-real-ip"),
         (PROXY, said("client-cert"), "the proxy 10.0.0.7 sent no client-cert"),
     ):
@@ -256,6 +275,37 @@ def test_a_certificate_with_another_one_inside_is_itself() -> None:
     for around in (EDGE.leaf_pem.encode() + as_pem, b"x" + as_pem, as_pem + b"x"):
         with pytest.raises(TokenRejected):
             thumbprint_of(Peer(PROXY, around))
+
+
+LONG = b"\xff" * 0x10000
+DER: list[tuple[str, bytes, Reason | None]] = [
+    ("empty", b"\x30\x00", None),
+    ("short", b"\x30\x02\xff\xff", None),
+    ("of 200 bytes", b"\x30\x81\xc8" + LONG[:200], None),
+    ("of 65536 bytes", b"\x30\x83\x01\x00\x00" + LONG, None),
+    ("no sequence", b"\x31\x00", R.PROOF_MISSING),
+    ("a byte missing", b"\x30\x02\xff", R.PROOF_MISSING),
+    ("a byte too many", b"\x30\x00\xff", R.PROOF_MISSING),
+    ("a length that is cut off", b"\x30\x84\x00", R.PROOF_MISSING),
+    ("a length of no bytes", b"\x30\x80", R.PROOF_MISSING),
+    ("a length of five bytes", b"\x30\x85\x00\x00\x00\x00\x00", R.PROOF_MISSING),
+    (
+        "PEM with padding inside",
+        b"-----BEGIN CERTIFICATE-----\nMAA=MAA=\n-----END CERTIFICATE-----",
+        R.PROOF_MISSING,
+    ),
+]
+
+
+@pytest.mark.parametrize(("form", "reason"), rows(DER))
+def test_a_certificate_is_one_sequence_and_nothing_beside_it(form: bytes, reason: Reason | None) -> None:
+    """That is all that is looked at here, where nothing in it counts."""
+    if reason is None:
+        assert thumbprint_of(Peer(PROXY, form)) == thumbprint(form)
+        return
+    with pytest.raises(TokenRejected) as refused:
+        thumbprint_of(Peer(PROXY, form))
+    assert refused.value.reason is reason
 
 
 @pytest.mark.parametrize("nothing", [None, b"", b"x", b"\x30", b"-----BEGIN CERTIFICATE-----\n"])

@@ -99,8 +99,8 @@ class Interceptor(grpc.ServerInterceptor):
 class AioInterceptor(grpc.aio.ServerInterceptor):
     """For `grpc.aio.server(interceptors=[AioInterceptor(service)])`: only who may call comes through.
 
-    Methods are coroutines or asynchronous generators; in plain functions, which `grpc.aio` runs in threads,
-    `caller()` does not know the call.
+    Methods are coroutines or asynchronous generators; plain functions, which `grpc.aio` runs in threads, are
+    protected as well, but `caller()` need not know the call there.
     """
 
     def __init__(self, service: Door) -> None:
@@ -115,7 +115,9 @@ class AioInterceptor(grpc.aio.ServerInterceptor):
             )
         except ConnectionNeeded:
             # known where the method runs, and not yet here
-            return _deciding_async(await continuation(details), self._service, details)
+            handler = await continuation(details)
+            guarded = _deciding_async if handler is None or _is_async(_method_of(handler)) else _guarded
+            return guarded(handler, self._service, details)
         if isinstance(outcome, Refusal):
             return refusing_async(outcome)
         _serve_in_this_task(self._service, outcome)
@@ -183,6 +185,11 @@ def _guarded(handler: Any, service: Door, details: Any) -> Any:
 def _method_of(handler: Any) -> Any:
     """The function of a handler, which has one for its kind."""
     return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+
+def _is_async(method: Any) -> bool:
+    """Whether `grpc.aio` runs this function on the loop, and not in a thread."""
+    return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
 def _behaving(handler: Any, behaviour: Any) -> Any:
