@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import grpc.aio
 import pytest
 from aiohttp import web
 from django.core.handlers.asgi import ASGIRequest
@@ -19,6 +22,7 @@ from django.http import HttpRequest, JsonResponse
 from s2s_mesh import Service
 from s2s_mesh.integrations import aiohttp as aiohttp_door
 from s2s_mesh.integrations import django as django_door
+from s2s_mesh.integrations import grpc as grpc_door
 from s2s_mesh.integrations import grpc_calls
 from s2s_mesh.integrations import wsgi as wsgi_door
 
@@ -199,3 +203,44 @@ def test_who_the_peer_of_a_grpc_call_is(peer: str, address: str | None) -> None:
             return {}
 
     assert grpc_calls._peer_of(Context()) == (address, None)
+
+
+def test_plain_functions_of_an_event_loop_server_stay_in_threads(tmp_path: Path) -> None:
+    """Where the decision depends on who the peer is, too: the loop serves others meanwhile."""
+    ran_in: list[threading.Thread] = []
+
+    def read(_: bytes, context: Any) -> bytes:
+        ran_in.append(threading.current_thread())
+        return b"read"
+
+    def watch(_: bytes, context: Any) -> Iterator[bytes]:
+        ran_in.append(threading.current_thread())
+        yield from (b"a", b"b")
+
+    async def run() -> None:
+        server = grpc.aio.server(interceptors=[grpc_door.AioInterceptor(service)])
+        methods: dict[str, Any] = {
+            "read": grpc.unary_unary_rpc_method_handler(read),
+            "cards/watch": grpc.unary_stream_rpc_method_handler(watch),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("wallets.Cards", methods),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        fields = [("authorization", b"Bearer " + bound()), (XFCC.decode(), US.xfcc)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as made:
+            channel: Any = made
+            ask, listen = (
+                channel.unary_unary("/wallets.Cards/read"),
+                channel.unary_stream("/wallets.Cards/cards/watch"),
+            )
+            assert await ask(b"", metadata=fields, timeout=30) == b"read"
+            assert [message async for message in listen(b"", metadata=fields, timeout=30)] == [b"a", b"b"]
+            for call in (ask(b"", metadata=fields[:1]), listen(b"", metadata=fields[:1])):
+                assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+        await server.stop(None)
+
+    options = {"client_certificate_header": XFCC.decode(), "trusted_proxies": PROXY}
+    with service_of(tmp_path, prefix="/wallets.Cards/", methods=["POST"], **options) as service:
+        asyncio.run(run())
+    assert len(ran_in) == 2
+    assert threading.main_thread() not in ran_in

@@ -179,7 +179,11 @@ def _guarded(handler: Any, service: Door, details: Any) -> Any:
             return _stream_within(here, _served(outcome, method, request, context))
         return here.run(_answer, outcome, method, request, context)
 
-    return _behaving(handler, behaviour)
+    def in_steps(given: Any, context: Any) -> Iterator[Any]:
+        # nothing before the first step, which alone `grpc.aio` leaves to a thread
+        yield from behaviour(given, context)
+
+    return _behaving(handler, in_steps if handler.response_streaming else behaviour)
 
 
 def _method_of(handler: Any) -> Any:
