@@ -243,6 +243,13 @@ def test_eddsa_is_no_algorithm_by_itself(relaxed: str) -> None:
     assert refused.value.reason is Reason.BAD_ALGORITHM
 
 
+def test_eddsa_allows_no_other_algorithm() -> None:
+    """What the issuer's table does not list stays refused, though the key set has a key for it."""
+    with pytest.raises(TokenRejected) as refused:
+        Hand(trust(f"{ED}\neddsa = true")).accept(claims())
+    assert refused.value.reason is Reason.BAD_ALGORITHM
+
+
 def test_eddsa_is_never_another_keys_algorithm() -> None:
     """A token that says EdDSA and is signed by a key of another kind is refused."""
     relaxed = 'algorithms = ["ES256", "Ed25519"]\neddsa = true'
