@@ -141,18 +141,18 @@ def peer_of(environ: Mapping[str, Any]) -> Peer:
 
 def strip(environ: MutableMapping[str, Any], proxies: ProxyField) -> None:
     """Take out what says who presents a certificate, but for what a proxy of ours says."""
-    headers = _headers(environ)
-    kept = proxies.without_foreign(headers, environ.get("REMOTE_ADDR"))
-    for name in {name for name, _ in headers} - {name for name, _ in kept}:
-        del environ["HTTP_" + name.decode("latin-1").upper().replace("-", "_")]
+    kept = {name for name, _ in proxies.without_foreign(_headers(environ), environ.get("REMOTE_ADDR"))}
+    for key in [key for key in environ if key.startswith("HTTP_") and _name(key) not in kept]:
+        del environ[key]
 
 
 def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    return [
-        (_bytes(name[5:].lower().replace("_", "-")), _bytes(value))
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    ]
+    return [(_name(key), _bytes(value)) for key, value in environ.items() if key.startswith("HTTP_")]
+
+
+def _name(key: str) -> bytes:
+    """The lower-case name of the field that a key of the environment stands for."""
+    return _bytes(key[5:].lower().replace("_", "-"))
 
 
 def path_below(environ: Mapping[str, Any]) -> str:
