@@ -171,7 +171,7 @@ class ProxyField:
         """
         why = self._distrust(headers, address)
         if why is None and not any(name == self._field for name, _ in headers):
-            why = f"the proxy {address} sent no {self.name}"
+            why = f"the proxy {address!r:.80} sent no {self.name}"
         if why is not None:
             raise TokenRejected(Reason.PROOF_MISSING, f"the token is bound to a certificate, and {why}")
         return self._only(headers)
@@ -190,13 +190,16 @@ class ProxyField:
         if address is None:
             return "the server does not say who the peer is"
         if not self._is_proxy(address):
-            return f"the peer {address} is none of trusted_proxies"
-        says = re.compile(rb"(?<![0-9a-f.])" + re.escape(address.lower().encode()) + rb"(?![0-9a-f.])")
+            return f"the peer {address!r:.80} is none of trusted_proxies"
+        # without its zone (RFC 4007), which may be any text, and stands in the field in any encoding
+        place = re.escape(address.partition("%")[0].lower().encode())
+        says = re.compile(rb"(?<![0-9a-f.])" + place + rb"(?![0-9a-f.])")
         for name, value in headers:
             if name not in _NO_FORWARDING and says.search(value.lower()):
                 return (
-                    f"the peer's address {address} also stands in the field {name.decode('latin-1')}, where "
-                    "the server may have it from; let the server show the real peer (docs/certificates.md)"
+                    f"the peer's address {address!r:.80} also stands in the field "
+                    f"{name.decode('latin-1')!r:.80}, where the server may have it from; let the server show "
+                    "the real peer (docs/certificates.md)"
                 )
         return None
 

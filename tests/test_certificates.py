@@ -152,6 +152,8 @@ def named_in(name: str, value: str) -> Lines:
 
 
 GOOD = said("client-cert", EDGE.client_cert)
+FOR_ZONE = (b"x-forwarded-for", b"fd00::7%\xe9")
+FOR_ZONE_4 = (b"x-forwarded-for", f"::ffff:{PROXY}%".encode() + b"\xe9")
 PEERS: list[tuple[str, str | None, Lines, Reason | None]] = [
     ("a proxy", PROXY, GOOD, None),
     ("another of its network", "10.0.0.255", GOOD, None),
@@ -179,6 +181,7 @@ PEERS: list[tuple[str, str | None, Lines, Reason | None]] = [
     ("an underscore for the hyphen", PROXY, said("client_cert", EDGE.client_cert), R.PROOF_MISSING),
     ("two lines", PROXY, said("client-cert", EDGE.client_cert, EDGE.client_cert), R.CERTIFICATE_FIELD),
     ("two lines, one empty", PROXY, said("client-cert", b"", EDGE.client_cert), R.CERTIFICATE_FIELD),
+    ("with a zone", "fd00::7%eth0", GOOD, None),
     # who says by a field that it is the proxy, to a server that believes such fields
     ("as X-Forwarded-For says", PROXY, named_in("x-forwarded-for", PROXY), R.PROOF_MISSING),
     ("as the last of several says", PROXY, named_in("x-forwarded-for", f"1.2.3.4, {PROXY}"), R.PROOF_MISSING),
@@ -186,6 +189,8 @@ PEERS: list[tuple[str, str | None, Lines, Reason | None]] = [
     ("as Forwarded says", PROXY, named_in("forwarded", f"for={PROXY};proto=https"), R.PROOF_MISSING),
     ("as X-Real-IP says", PROXY, named_in("x-real-ip", PROXY), R.PROOF_MISSING),
     ("as a field of any name says", PROXY, named_in("fly-client-ip", PROXY), R.PROOF_MISSING),
+    ("with a zone in any bytes", "fd00::7%\xe9", [*GOOD, FOR_ZONE], R.PROOF_MISSING),
+    ("with a zone, IPv4", f"::ffff:{PROXY}%\xe9", [*GOOD, FOR_ZONE_4], R.PROOF_MISSING),
     ("in brackets", "fd00::7", named_in("x-forwarded-for", "[fd00::7]:443"), R.PROOF_MISSING),
     ("in other letters", "FD00::7", named_in("x-forwarded-for", "fd00::7"), R.PROOF_MISSING),
     ("in other letters there", "fd00::7", named_in("x-forwarded-for", "FD00::7"), R.PROOF_MISSING),
@@ -204,13 +209,27 @@ def test_why_a_field_is_not_believed_is_for_the_log() -> None:
     """The peer, the field that names it, or that the proxy sent none."""
     for address, headers, words in (
         (None, GOOD, "does not say who the peer is"),
-        ("10.0.1.7", GOOD, "the peer 10.0.1.7 is none of trusted_proxies"),
-        ("10.0.1.7", said("client-cert"), "the peer 10.0.1.7 is none of trusted_proxies"),
-        (PROXY, named_in("x-real-ip", PROXY), "also stands in the field x-real-ip"),
-        (PROXY, said("client-cert"), "the proxy 10.0.0.7 sent no client-cert"),
+        ("10.0.1.7", GOOD, "the peer '10.0.1.7' is none of trusted_proxies"),
+        ("10.0.1.7", said("client-cert"), "the peer '10.0.1.7' is none of trusted_proxies"),
+        (PROXY, named_in("x-real-ip", PROXY), "'10.0.0.7' also stands in the field 'x-real-ip'"),
+        (PROXY, said("client-cert"), "the proxy '10.0.0.7' sent no client-cert"),
     ):
         with pytest.raises(TokenRejected, match=words):
             field_of().thumbprint(headers, address)
+
+
+@pytest.mark.hostile
+def test_what_a_server_takes_for_the_peer_is_cut_and_escaped_in_the_log() -> None:
+    """Some take any text of a field for it, and an IPv6 address may end in any text."""
+    for address, headers in (
+        ("\x85" + "x" * 5000, GOOD),
+        (zone := "fd00::7%\x85" + "x" * 5000, [*GOOD, (b"x" * 5000, zone.encode())]),
+        (zone, said("client-cert")),
+    ):
+        with pytest.raises(TokenRejected) as refused:
+            field_of().thumbprint(headers, address)
+        assert len(str(refused.value)) < 500
+        assert str(refused.value).isprintable()
 
 
 def test_only_our_own_field_of_our_own_proxy_gets_through() -> None:

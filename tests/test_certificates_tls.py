@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import ssl
@@ -117,13 +118,13 @@ class Front:
         self,
         token: bytes,
         who: Certified | None = None,
-        *headers: tuple[str, str],
+        *headers: tuple[str, str | bytes],
         path: str = "/certified",
         source: str = ELSEWHERE,
     ) -> httpx.Response:
         verify = client_context(self._folder, who) if self._url.startswith("https:") else True
         with httpx.Client(transport=httpx.HTTPTransport(verify=verify, local_address=source)) as http:
-            fields = [("authorization", f"Bearer {token.decode()}"), *headers]
+            fields: Any = [("authorization", f"Bearer {token.decode()}"), *headers]
             return http.get(self._url + path, headers=fields, timeout=30)
 
 
@@ -246,15 +247,13 @@ def test_a_server_that_believes_forwarding_fields_lets_nobody_pose_as_the_proxy(
     service = wallets(
         tmp_path, client_certificate_header="x-forwarded-client-cert", trusted_proxies=[f"{PROXY}/32"]
     )
-    posing = ("x-forwarded-for", PROXY)
+    zoned = f"::ffff:{PROXY}%".encode() + b"\xe9"
     with service, on_uvicorn(service, port, forwarded_allow_ips=allowed):
         direct = Front(tmp_path, f"http://127.0.0.1:{port}")
-        for source in (PROXY, ELSEWHERE):
-            got = direct.ask(bound(), None, FORGED, posing, source=source)
-            assert answer(got) == MISSING
-            assert (
-                direct.ask(good(), None, FORGED, posing, source=source, path="/read").json()["fields"] == []
-            )
+        for source, said in itertools.product((PROXY, ELSEWHERE), (PROXY, zoned)):
+            posing = (FORGED, ("x-forwarded-for", said))
+            assert answer(direct.ask(bound(), None, *posing, source=source)) == MISSING
+            assert direct.ask(good(), None, *posing, source=source, path="/read").json()["fields"] == []
 
 
 def test_with_uvicorns_defaults_the_certificate_is_not_found(tmp_path: Path) -> None:
