@@ -247,6 +247,18 @@ def test_a_proof_and_a_certificate_are_two_things(wallets: Receiver) -> None:
     assert outcome(call(wallets, access_token(), OWN, path="/certified")) == (401, "proof_missing")
 
 
+@pytest.mark.hostile
+@pytest.mark.parametrize(("path", "method"), [("/certified", "GET"), ("/proved", "PUT")])
+def test_a_plain_token_that_was_verified_for_another_route_opens_no_bound_one(
+    wallets: Receiver, path: str, method: str
+) -> None:
+    """What is remembered of a token is not that it is bound."""
+    token = good()
+    for _ in range(2):
+        assert outcome(call(wallets, token, OWN, path="/read")) == (200, None)
+        assert outcome(call(wallets, token, OWN, path=path, method=method)) == (401, "proof_missing")
+
+
 def test_a_bound_token_is_good_once_where_a_route_says_so(wallets: Receiver) -> None:
     """Certificate and replay protection together."""
     token = bound()
