@@ -28,6 +28,7 @@ class ClientCertificate:
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
         self._path: Path | None = None if isinstance(source, bytes) else Path(source)
         self._stamp: _Stamp | None = None
+        self._said = ""
         if isinstance(source, bytes):
             self._confirmation = _read(source, "the certificate given")
         else:
@@ -49,12 +50,14 @@ class ClientCertificate:
         """What a token is bound to; of the file as it is now, or as it last was good."""
         if self._path is not None:
             try:
-                changed = _stamp(self._path) != self._stamp
-                if changed:
+                if _stamp(self._path) != self._stamp:
                     self._confirmation = self._load()
+                    self._said = ""
             except (OSError, ConfigError) as error:
                 # a renewal that is half done; the connections there are still present the old one
-                log.warning("tokens stay bound to the client certificate as it last was: %s", error)
+                if str(error) != self._said:  # asked for each request
+                    self._said = str(error)
+                    log.warning("tokens stay bound to the client certificate as it last was: %s", error)
         return self._confirmation
 
     def _load(self) -> Confirmation:

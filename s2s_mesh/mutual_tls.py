@@ -41,6 +41,7 @@ class MutualTLS:
         self._lock = threading.Lock()
         self._held: list[Connections] = []  # the present ones last
         self._given_up: list[AnyTransport] = []
+        self._said: Confirmation | None = None
 
     def current(self) -> Connections:
         """The connections to send on.
@@ -59,7 +60,9 @@ class MutualTLS:
                 except OSError as error:  # ssl.SSLError is one: certificate and key are replaced one by one
                     if held is None:
                         raise
-                    log.warning("the renewed client certificate cannot be used yet: %s", error)
+                    if wanted != self._said:  # asked for each request
+                        self._said = wanted
+                        log.warning("the renewed client certificate cannot be used yet: %s", error)
                     return held
                 if self._certificate.confirmation() == wanted:
                     break
