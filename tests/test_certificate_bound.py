@@ -126,6 +126,7 @@ ROWS: list[tuple[str, Callable[[], bytes], Any, int, Reason | None]] = [
     ("the right one further up the chain", bound, chain(THIEF.leaf_pem, US.leaf_pem), 401, R.PROOF_MISMATCH),
     ("one that the server found bad", bound, chain(US.leaf_pem, client_cert_error="x"), 401, R.PROOF_MISSING),
     ("what is no certificate", bound, chain("x"), 401, R.PROOF_MISSING),
+    ("what is not even ASCII", bound, chain("\xe9"), 401, R.PROOF_MISSING),
     ("a token for another certificate", lambda: bound(THIEF.thumbprint), OWN, 401, R.PROOF_MISMATCH),
     ("a padded thumbprint", lambda: bound(US.thumbprint + "="), OWN, 401, R.PROOF_MISMATCH),
     ("an empty thumbprint", lambda: bound(""), OWN, 401, R.PROOF_MISMATCH),
@@ -160,7 +161,7 @@ def test_a_bound_token_opens_the_route_with_its_certificate(
         assert 'error="invalid_token"' in answer.headers["www-authenticate"] or reason is R.EXPIRED
 
 
-@pytest.mark.parametrize(("token", "tls", "status", "reason"), rows(ROWS[:10]))
+@pytest.mark.parametrize(("token", "tls", "status", "reason"), rows(ROWS[:11]))
 def test_it_is_never_a_plain_bearer_token(
     wallets: Receiver, token: Callable[[], bytes], tls: Any, status: int, reason: Reason | None
 ) -> None:
