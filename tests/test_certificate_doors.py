@@ -111,6 +111,9 @@ def test_no_certificate_of_a_stranger_reaches_the_application(name: str, tmp_pat
             assert (got.status, got.body["fields"]) == (200, {})
             assert got.body.get("path", "7") == "7"
             assert stand.call("cards/7", bound(), headers=lines).reason == "proof_missing"
+        lines = [(XFCC, US.xfcc), (b"x-client-name", sent := "Zo\xeb".encode())]
+        seen = stand.call("cards/7", good(), headers=lines).body["fields"]["x-client-name"]
+        assert seen.encode("utf-8" if name == "aiohttp" else "latin-1") == sent  # each in its own way
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -163,7 +166,7 @@ def django_requests(peer: str, token: bytes) -> list[HttpRequest]:
     ],
 )
 def test_in_django(tmp_path: Path, peer: str, token: bytes, wanted: Any) -> None:
-    """Under WSGI and ASGI, in `request.headers` and `request.META` alike."""
+    """Under WSGI and ASGI, in `request.headers` and `request.META` alike, whoever looked before."""
     service = service_of(tmp_path, client_certificate_header=XFCC.decode(), trusted_proxies=PROXY)
     stands_wsgi.configure(service)
 
@@ -174,6 +177,7 @@ def test_in_django(tmp_path: Path, peer: str, token: bytes, wanted: Any) -> None
 
     with service:
         for request in django_requests(peer, token):
+            assert request.headers["client-cert"] == "x"  # as an outer middleware reads it
             answer = django_door.protect(view)(request)
             if wanted == 401:
                 assert answer.status_code == 401

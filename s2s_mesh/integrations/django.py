@@ -156,6 +156,7 @@ def _facts(service: Door, request: HttpRequest) -> RequestFacts:
     carrier[MARK] = True
     if service.proxies is not None:
         wsgi.strip(request.META, service.proxies)
+        request.__dict__.pop("headers", None)  # made of META, and kept, when an outer middleware asked for it
         if isinstance(request, ASGIRequest):
             asgi.strip(carrier, service.proxies)
     public = request.path_info in service.public_paths
