@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import httpx
+import litestar
 import pytest
 from aiohttp import web
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, JsonResponse
+from litestar.config.cors import CORSConfig
 
 from s2s_mesh import Service
 from s2s_mesh.integrations import aiohttp as aiohttp_door
@@ -25,6 +28,7 @@ from s2s_mesh.integrations import django as django_door
 from s2s_mesh.integrations import grpc as grpc_door
 from s2s_mesh.integrations import grpc_calls
 from s2s_mesh.integrations import wsgi as wsgi_door
+from s2s_mesh.integrations.litestar import Protect as LitestarDoor
 
 from . import stands_wsgi
 from .certifying import bound, client
@@ -173,6 +177,10 @@ def test_in_django(tmp_path: Path, peer: str, token: bytes, wanted: Any) -> None
     def view(request: HttpRequest) -> JsonResponse:
         meta = [(name[5:], value) for name, value in request.META.items() if name.startswith("HTTP_")]
         assert shown(meta) == shown(request.headers.items())
+        if isinstance(request, ASGIRequest):
+            assert {name for name, _ in request.scope["headers"] if b"client" in name} == {
+                name.encode() for name in shown(meta)["fields"]
+            }
         return JsonResponse({**shown(meta), "caller": request.principal.issuer})  # type: ignore[attr-defined]
 
     with service:
@@ -183,6 +191,28 @@ def test_in_django(tmp_path: Path, peer: str, token: bytes, wanted: Any) -> None
                 assert answer.status_code == 401
             else:
                 assert json.loads(answer.content) == {"fields": wanted, "caller": EDGE}
+
+
+def test_in_litestar(tmp_path: Path) -> None:
+    """Which keeps the header fields once its CORS asked for them, outside of every middleware."""
+
+    @litestar.get("/read")
+    async def read(request: litestar.Request[Any, Any, Any]) -> dict[str, Any]:
+        return shown(request.headers.items())
+
+    async def seen(peer: str) -> Any:
+        transport = httpx.ASGITransport(app=app, client=(peer, 5))  # type: ignore[arg-type]
+        fields = [(b"authorization", b"Bearer " + good()), (b"origin", b"https://page.example")]
+        async with httpx.AsyncClient(transport=transport, base_url="http://wallets") as http:
+            got = await http.get("/read", headers=[*fields, (XFCC, US.xfcc), *OTHERS])
+        return got.json()["fields"]
+
+    service = service_of(tmp_path, client_certificate_header=XFCC.decode(), trusted_proxies=PROXY)
+    cors = CORSConfig(allow_origins=["https://page.example"])
+    with service:
+        app = litestar.Litestar([read], plugins=[LitestarDoor(service)], cors_config=cors)
+        assert asyncio.run(seen("192.0.2.1")) == {}
+        assert asyncio.run(seen("127.0.0.1")) == {XFCC.decode(): US.xfcc.decode()}
 
 
 @pytest.mark.parametrize(

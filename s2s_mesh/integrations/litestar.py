@@ -15,6 +15,8 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPlugin
+from litestar.types import Empty
+from litestar.utils.scope.state import ScopeState
 
 from .. import asgi
 from ..doors import answer_document
@@ -48,8 +50,7 @@ class Protect(Publish):
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """See `InitPlugin`."""
-        door: Any = asgi.MeshMiddleware  # its messages are typed as Starlette's
-        app_config.middleware.insert(0, DefineMiddleware(door, service=self._service))
+        app_config.middleware.insert(0, DefineMiddleware(_door, service=self._service))
         return super().on_app_init(app_config)
 
 
@@ -65,6 +66,17 @@ def require(*scopes: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseR
         caller_of(connection)
 
     return guard
+
+
+def _door(app: Any, service: Service) -> Any:
+    """The middleware; Litestar's messages are typed otherwise than Starlette's."""
+
+    async def stripped(scope: Any, receive: Any, send: Any) -> None:
+        # kept since something further out, such as CORS, asked for them
+        ScopeState.from_scope(scope).headers = Empty
+        await app(scope, receive, send)
+
+    return asgi.MeshMiddleware(app if service.proxies is None else stripped, service)
 
 
 def _document(service: Service, document: str) -> HTTPRouteHandler:
