@@ -273,7 +273,7 @@ def test_plain_functions_of_an_event_loop_server_stay_in_threads(tmp_path: Path)
                 assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
         await server.stop(None)
 
-    options = {"client_certificate_header": XFCC.decode(), "trusted_proxies": PROXY}
+    options: Any = {"client_certificate_header": XFCC.decode(), "trusted_proxies": PROXY}
     with service_of(tmp_path, prefix="/wallets.Cards/", methods=["POST"], **options) as service:
         asyncio.run(run())
     assert len(ran_in) == 2

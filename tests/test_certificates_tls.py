@@ -247,11 +247,11 @@ def test_a_server_that_believes_forwarding_fields_lets_nobody_pose_as_the_proxy(
     service = wallets(
         tmp_path, client_certificate_header="x-forwarded-client-cert", trusted_proxies=[f"{PROXY}/32"]
     )
-    zoned = f"::ffff:{PROXY}%".encode() + b"\xe9"
+    zoned: str | bytes = f"::ffff:{PROXY}%".encode() + b"\xe9"
     with service, on_uvicorn(service, port, forwarded_allow_ips=allowed):
         direct = Front(tmp_path, f"http://127.0.0.1:{port}")
         for source, said in itertools.product((PROXY, ELSEWHERE), (PROXY, zoned)):
-            posing = (FORGED, ("x-forwarded-for", said))
+            posing: list[tuple[str, str | bytes]] = [FORGED, ("x-forwarded-for", said)]
             assert answer(direct.ask(bound(), None, *posing, source=source)) == MISSING
             assert direct.ask(good(), None, *posing, source=source, path="/read").json()["fields"] == []
 
