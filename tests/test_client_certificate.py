@@ -6,6 +6,7 @@ import asyncio
 import http.server
 import json
 import logging
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_a_renewed_file_is_noticed(edge: Service, tmp_path: Path, caplog: pytest
     path.unlink()
     assert cnf(edge.token(WALLETS, certificate=certificate)) == bound_to(SECOND)
     assert caplog.text.count("as it last was") == 3
+
+
+def test_a_renewed_file_is_noticed_by_more_than_its_time(edge: Service, tmp_path: Path) -> None:
+    """One that takes another's place, with the same size and time, as programs that copy files make them."""
+    path, renewed = tmp_path / "client.pem", tmp_path / "renewed.pem"
+    size = max(len(FIRST.pem), len(SECOND.pem))
+    path.write_bytes(FIRST.pem.ljust(size))
+    certificate = ClientCertificate(path)
+    renewed.write_bytes(SECOND.pem.ljust(size))
+    os.utime(renewed, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    renewed.replace(path)
+    assert cnf(edge.token(WALLETS, certificate=certificate)) == bound_to(SECOND)
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", FIRST.key, FIRST.der[:-1]])
