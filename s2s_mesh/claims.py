@@ -232,6 +232,7 @@ def confirmation(cnf: Any, *, with_proof: bool, certificate: Callable[[], str]) 
         TokenRejected: `PROOF_MISSING` or `PROOF_MISMATCH`.
     """
     if isinstance(cnf, dict) and cnf.keys() == {X5T}:
+        # in plain comparison: neither is a secret, and whoever sent the token can read what it says
         if certificate() != cnf[X5T]:
             raise TokenRejected(
                 Reason.PROOF_MISMATCH, "the token is bound (cnf) to another certificate than the client's"

@@ -237,11 +237,16 @@ def test_a_refused_token_is_minted_anew_for_the_same_connection(
     """As any token that a receiver refuses."""
     path, _ = FIRST.write(tmp_path)
     transport = edge.transport(url, proof="mtls", certificate=path, inner=presenting(tmp_path))
-    with httpx.Client(transport=transport) as http:
-        kept = edge.token(url, certificate=path)
-        Seen.refuse.append("yes")
-        assert http.get(url).json() == both(FIRST)
-        assert edge.token(url, certificate=path) != kept
+    auth = edge.auth(url, certificate=path)
+    for made in (
+        httpx.Client(transport=transport),
+        httpx.Client(auth=auth, verify=client_context(tmp_path, FIRST)),
+    ):
+        with made as http:
+            kept = edge.token(url, certificate=path)
+            Seen.refuse.append("yes")
+            assert http.get(url).json() == both(FIRST)
+            assert edge.token(url, certificate=path) != kept
 
 
 def test_without_a_key_that_fits_nothing_is_sent(edge: Service, url: str, tmp_path: Path) -> None:
