@@ -58,7 +58,8 @@ def shown(pairs: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def in_aiohttp(service: Service) -> Iterator[int]:
+def in_aiohttp(service: Service, socket: Path | None = None) -> Iterator[int]:
+    """On a port, or on a socket in a file."""
     loop, port = asyncio.new_event_loop(), free_port()
 
     async def read(request: web.Request) -> web.Response:
@@ -73,7 +74,8 @@ def in_aiohttp(service: Service) -> Iterator[int]:
         aiohttp_door.protect(app, service)
         runner = web.AppRunner(app)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        site = web.TCPSite(runner, "127.0.0.1", port) if socket is None else web.UnixSite(runner, socket)
+        await site.start()
         return runner
 
     runner = loop.run_until_complete(start())
@@ -135,6 +137,23 @@ def test_what_our_proxy_wrote_reaches_it(name: str, tmp_path: Path) -> None:
         posing = [(XFCC, US.xfcc), (b"x-forwarded-for", b"127.0.0.1")]
         assert stand.call("cards/7", bound(), headers=posing).reason == "proof_missing"
         assert stand.call("cards/7", good(), headers=posing).body["fields"] == {}
+
+
+@pytest.mark.hostile
+def test_over_a_unix_socket_there_is_no_proxy(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its peers have no address, whatever they say."""
+    service = service_of(tmp_path, client_certificate_header=XFCC.decode(), trusted_proxies=PROXY)
+    socket = tmp_path_factory.mktemp("s") / "s"
+    with service, in_aiohttp(service, socket):
+        transport = httpx.HTTPTransport(uds=str(socket))
+        with httpx.Client(transport=transport, base_url="http://wallets") as http:
+            for token, status in ((good(), 200), (bound(), 401)):
+                fields = [(b"authorization", b"Bearer " + token), (XFCC, US.xfcc)]
+                got = http.put("/cards/7", headers=fields)
+                assert got.status_code == status
+                assert got.json().get("fields", {}) == {}
 
 
 def django_requests(peer: str, token: bytes) -> list[HttpRequest]:
