@@ -197,7 +197,7 @@ def _found(token: bytes) -> dict[str, Any]:
         decoded = jws.decode(token, typ_required=False, beside=HEADER_MEMBERS)
     except TokenRejected:
         return {}
-    header = {name: value for name, value in decoded.header._asdict().items() if value and name != "beside"}
+    header = {name: value for name, value in decoded.header._asdict().items() if value}
     return {**decoded.claims, **header}
 
 
