@@ -19,7 +19,7 @@ from .certificates import ProxyField
 from .claims import check_scopes
 from .context import serving
 from .drivers import drive, drive_async
-from .errors import Forbidden, Reason, TokenRejected
+from .errors import Forbidden, ProofRejected, Reason, TokenRejected
 from .identity import Principal, ServiceId
 from .inbound import Admitted, RequestFacts
 from .log_fields import fields
@@ -153,6 +153,17 @@ def _concluded(
     if principal is not None and outcome.sunset is not None:
         more = (("sunset", warn_of_sunset(method, path, principal, outcome.sunset)),)
     return Caller(service=service, principal=principal, method=method, path=path, fields=more)
+
+
+def foreign_field(service: Door, method: str, path: str) -> Refusal:
+    """The answer, logged, to who says which certificate there was, and is no proxy of ours.
+
+    For doors that cannot take the field out (`ProxyField.without_foreign`).
+    """
+    why = ProofRejected(Reason.CERTIFICATE_FIELD, "a field about a client certificate, from no proxy of ours")
+    refused = service.awake(service.clock()).inbound.refused(why)
+    log_refusal(method, path, refused)
+    return refused
 
 
 def nobody(service: Door) -> Refusal:

@@ -33,7 +33,7 @@ from s2s_mesh.integrations.litestar import Protect as LitestarDoor
 from . import stands_wsgi
 from .certifying import bound, client
 from .servers import free_port
-from .stands import Stand, in_thread, service_of, with_log
+from .stands import LOG, Stand, in_thread, service_of, with_log
 from .tokens import EDGE, good
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ def shown(pairs: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def in_aiohttp(service: Service, socket: Path | None = None) -> Iterator[int]:
-    """On a port, or on a socket in a file."""
+def in_aiohttp(
+    service: Service, socket: Path | None = None, around: web.Application | None = None
+) -> Iterator[int]:
+    """On a port, or on a socket in a file; alone, or under `/inner` of another application."""
     loop, port = asyncio.new_event_loop(), free_port()
 
     async def read(request: web.Request) -> web.Response:
@@ -72,7 +74,9 @@ def in_aiohttp(service: Service, socket: Path | None = None) -> Iterator[int]:
         app = web.Application()
         app.router.add_route("*", "/cards/{card}", read)
         aiohttp_door.protect(app, service)
-        runner = web.AppRunner(app)
+        if around is not None:
+            around.add_subapp("/inner", app)
+        runner = web.AppRunner(app if around is None else around)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port) if socket is None else web.UnixSite(runner, socket)
         await site.start()
@@ -137,6 +141,32 @@ def test_what_our_proxy_wrote_reaches_it(name: str, tmp_path: Path) -> None:
         posing = [(XFCC, US.xfcc), (b"x-forwarded-for", b"127.0.0.1")]
         assert stand.call("cards/7", bound(), headers=posing).reason == "proof_missing"
         assert stand.call("cards/7", good(), headers=posing).body["fields"] == {}
+
+
+@pytest.mark.hostile
+def test_what_cannot_be_taken_out_any_more_is_refused(tmp_path: Path) -> None:
+    """Of aiohttp's requests, whose content an application further out has read."""
+
+    @web.middleware
+    async def reading(request: web.Request, handler: Any) -> web.StreamResponse:
+        await request.read()
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    service = service_of(
+        tmp_path, prefix="/inner/", client_certificate_header=XFCC.decode(), trusted_proxies=STRANGER
+    )
+    with (
+        service,
+        in_aiohttp(service, around=web.Application(middlewares=[reading])) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as http,
+    ):
+        fields = [(b"authorization", b"Bearer " + good())]
+        assert http.put("/inner/cards/7", headers=fields, content=b"x").json()["size"] == 1
+        assert http.put("/inner/cards/7", headers=[*fields, (XFCC, US.xfcc)]).json()["fields"] == {}
+        got = http.put("/inner/cards/7", headers=[*fields, (XFCC, US.xfcc)], content=b"x")
+        assert got.status_code == 400
+        assert LOG.reason(got.json()["instance"]) == "certificate_field"
 
 
 @pytest.mark.hostile

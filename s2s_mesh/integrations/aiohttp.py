@@ -19,6 +19,7 @@ from ..doors import (
     answer_document,
     decide_async,
     document_at,
+    foreign_field,
     path_of_target,
     wanted_scopes,
 )
@@ -89,7 +90,10 @@ def _protecting(service: Door) -> Middleware:
         request[_CALLER] = outcome
         request[PRINCIPAL] = outcome.principal
         if service.proxies is not None:
-            request = _stripped(request, service.proxies)
+            try:
+                request = _stripped(request, service.proxies)
+            except RuntimeError:  # an application further out has read the content; a clone would have none
+                return _refuse(foreign_field(service, request.method, request.path))
         with outcome.serving():
             return await handler(request)
 

@@ -19,8 +19,8 @@ import grpc
 import grpc.aio
 
 from ..context import SERVING, Serving
-from ..doors import UNPROTECTED, Caller, Door, decide, decide_async, log_refusal, wanted_scopes
-from ..errors import ConfigError, ProofRejected, Reason
+from ..doors import UNPROTECTED, Caller, Door, decide, decide_async, foreign_field, wanted_scopes
+from ..errors import ConfigError
 from ..identity import Principal
 from ..inbound import RequestFacts
 from ..refusal import Refusal
@@ -155,10 +155,7 @@ def _foreign_fields(service: Door, facts: RequestFacts) -> Refusal | None:
         facts.headers
     ):
         return None
-    why = ProofRejected(Reason.CERTIFICATE_FIELD, "a field about a client certificate, from no proxy of ours")
-    refused = service.awake(service.clock()).inbound.refused(why)
-    log_refusal(facts.method, facts.raw_path.decode("latin-1"), refused)
-    return refused
+    return foreign_field(service, facts.method, facts.raw_path.decode("latin-1"))
 
 
 def _guarded(handler: Any, service: Door, details: Any) -> Any:
