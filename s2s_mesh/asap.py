@@ -7,14 +7,10 @@ the key server decides who owns which key; a key is one PEM file at that path be
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Any
 
-from jwcrypto.jwk import JWK
-
 from .claims import new_token_id
-from .errors import ConfigError, JWKSInvalid, Reason, TokenRejected
-from .keys import DEFAULT_ALGORITHM, UnusableKey, VerificationKey
+from .errors import ConfigError, Reason, TokenRejected
 
 KEYS = "/.well-known/asap-keys"
 PEM = "application/x-pem-file"
@@ -24,9 +20,6 @@ MAX_LIFE = 3600
 _MAX_ISSUER = 128
 _MAX_AUDIENCE = 256
 _PATH = re.compile(r"[A-Za-z0-9_.+-]+(?:/[A-Za-z0-9_.+-]+)*", re.ASCII)
-_PUBLIC_PEM = re.compile(
-    rb"\s*-----BEGIN PUBLIC KEY-----\r?\n[A-Za-z0-9+/=\r\n]{1,4096}-----END PUBLIC KEY-----\s*"
-)
 _AUDIENCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
 
 
@@ -35,17 +28,25 @@ def is_path(text: str) -> bool:
     return _PATH.fullmatch(text) is not None and ".." not in text and "." not in text.split("/")
 
 
-def check_issuer(issuer: str, algorithm: str = DEFAULT_ALGORITHM) -> str:
-    """Check the name that a person wrote for an ASAP issuer, and the algorithm of its keys.
+def check_algorithm(alg: str) -> None:
+    """Check that ASAP receivers know a signature algorithm of ours.
+
+    Raises:
+        ConfigError: they do not; says what to do.
+    """
+    if alg not in ALGORITHMS:
+        raise ConfigError(
+            f"ASAP libraries know no {alg}; set S2S_MESH_ALGORITHM to one of "
+            f"{', '.join(sorted(ALGORITHMS))}; where there is a ring, `s2s-mesh keys rotate --algorithm`"
+        )
+
+
+def check_issuer(issuer: str) -> str:
+    """Check the name that a person wrote for an ASAP issuer.
 
     Raises:
         ConfigError: their libraries would refuse its keys.
     """
-    if algorithm not in ALGORITHMS:
-        raise ConfigError(
-            f"ASAP libraries know no {algorithm}; set S2S_MESH_ALGORITHM to one of "
-            f"{', '.join(sorted(ALGORITHMS))}; where there is a ring, `s2s-mesh keys rotate --algorithm`"
-        )
     if not isinstance(issuer, str) or len(issuer) > _MAX_ISSUER or not is_path(issuer):
         raise ConfigError(
             f"{issuer!r} is not an ASAP issuer: a name such as team/edge, letters, digits and _ . + - "
@@ -85,30 +86,6 @@ def check_key_id(kid: str, issuer: str) -> None:
         raise TokenRejected(
             Reason.BAD_KID, "the kid is not iss, a slash and the name of a file, so no key of this issuer"
         )
-
-
-def read_key(kid: str, pem: bytes, algorithms: Collection[str]) -> VerificationKey:
-    """The key in a file of a key server: SubjectPublicKeyInfo (RFC 7468 section 13).
-
-    Args:
-        kid: its path there.
-        pem: the file.
-        algorithms: it is for the one of these that goes with its type.
-
-    Raises:
-        JWKSInvalid: it is not one public key that may be used.
-    """
-    if b"PRIVATE KEY-----" in pem:
-        raise JWKSInvalid("the file holds a private key: its issuer leaked it")
-    if not _PUBLIC_PEM.fullmatch(pem):
-        raise JWKSInvalid("the file is not one PEM block PUBLIC KEY")
-    try:
-        members = JWK.from_pem(pem).export_public(as_dict=True)
-        return VerificationKey.parse({**members, "kid": kid}, algorithms)
-    except UnusableKey as why:
-        raise JWKSInvalid(f"the key cannot be used: {why}") from None
-    except (ValueError, TypeError):
-        raise JWKSInvalid("the file holds no public key that can be read") from None
 
 
 def build(*, issuer: str, audience: str, now: float, life: int) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import httpcore
 import httpx
 
-from . import asap, discovery
+from . import discovery
+from .asap import PEM
+from .asap_key_file import read_key
 from .errors import JWKSInvalid
 from .http_exchange import Answer, exchange, is_identity, media_type, tls_context
 from .jwks import MAX_BODY, JWKSet
@@ -124,7 +126,7 @@ def _fetch_key_file(source: Accepted, *, etag: str | None, no_cache: bool) -> Fe
         url = server + source.asap_key
         backend = CheckedBackend(TOTAL_SECONDS / len(servers), allow_loopback=source.allow_loopback_http)
         try:
-            answer = _get(url, backend, tls, (asap.PEM,), more)
+            answer = _get(url, backend, tls, (PEM,), more)
         except FetchFailed as failed:
             if failed.status in _NO_SUCH_KEY:
                 return Fetched(JWKSet([]), None, None)
@@ -135,7 +137,7 @@ def _fetch_key_file(source: Accepted, *, etag: str | None, no_cache: bool) -> Fe
             tag, age = _etag(answer.fields), _max_age(answer.fields)
             if answer.status == _NOT_MODIFIED:
                 return Fetched(None, age, tag or etag)
-            key = asap.read_key(source.asap_key, answer.body, source.assumed_algorithms)
+            key = read_key(source.asap_key, answer.body, source.assumed_algorithms)
             return Fetched(JWKSet([key]), age, tag, _clock(answer.fields))
     raise FetchFailed("; ".join(problems))
 

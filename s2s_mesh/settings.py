@@ -201,7 +201,9 @@ def build(
     with _named("spiffe_id", "S2S_MESH_SPIFFE_ID"):
         named = None if spiffe_id is None else svid.check_id(spiffe_id, algorithm, schedule.lead)
     with _named("asap_issuer", "S2S_MESH_ASAP_ISSUER"):
-        asap_name = None if asap_issuer is None else asap.check_issuer(asap_issuer, algorithm)
+        if asap_issuer is not None:
+            asap.check_algorithm(algorithm)
+            asap.check_issuer(asap_issuer)
     if isinstance(public_paths, str) or not all(path.startswith("/") for path in public_paths):
         raise ConfigError("public_paths must be a list of exact paths, each beginning with a slash")
     return Settings(
@@ -221,7 +223,7 @@ def build(
         observers=Observers(observers),
         spiffe_id=named,
         proxies=ProxyField.configured(client_certificate_header, trusted_proxies),
-        asap_issuer=asap_name,
+        asap_issuer=asap_issuer,
     )
 
 

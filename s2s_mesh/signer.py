@@ -181,19 +181,19 @@ class Signer:
 
         Args:
             ring: as in `mint`.
-            issuer: an ASAP issuer.
+            issuer: checked (`asap.check_issuer`).
             audience: checked (`asap.check_audience`).
             now: Unix seconds.
 
         Raises:
             KeyStoreError: as `mint`.
-            ConfigError: as `asap.check_issuer`, about the key that signs now.
+            ConfigError: as `asap.check_algorithm`, about the key that signs now.
         """
         kept = self._still_good(self._asap_tokens.get((issuer, audience)), ring, now)
         if kept is not None:
             return kept
         key = self._refresh_signing(ring, now).key
-        asap.check_issuer(issuer, key.alg)
+        asap.check_algorithm(key.alg)
         claims = asap.build(issuer=issuer, audience=audience, now=now, life=self.life)
         token = key.sign_compact(self._header(TokenKind.ASAP, key, asap.key_id(issuer, key.kid)), claims)
         if len(self._asap_tokens) >= _MAX_CACHED:

@@ -29,6 +29,7 @@ FLOORS: list[list[str]] = [
         "svid",
         "certificates",
         "asap",
+        "asap_key_file",
         "cloud_files",
         "cloud_registration",
         "routes",

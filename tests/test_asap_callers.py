@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from s2s_mesh import JWKSUnavailable, Service, ServiceId, TokenRejected, TrustConfig
-from s2s_mesh.asap import MAX_LIFE, PEM, read_key
+from s2s_mesh.asap import MAX_LIFE, PEM
+from s2s_mesh.asap_key_file import read_key
 from s2s_mesh.errors import JWKSInvalid, Reason
 from s2s_mesh.jwks_fetch import FetchFailed, fetch
 from s2s_mesh.newcomers import Newcomers
@@ -227,6 +228,10 @@ EC_PEM = FIRST.public.to_pem().encode()
 RSA_PEM = RSA.public.to_pem().encode()
 WEAK = rsa.generate_private_key(65537, 1024)
 CURVE = ec.generate_private_key(ec.SECP521R1())
+TINY = ec.generate_private_key(ec.SECP224R1())
+DSA = pem_of(dsa.generate_private_key(1024).public_key())
+# X25519, with the last octet of its object identifier changed
+UNKNOWN = b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2V/AyEA" + b"A" * 43 + b"=\n-----END PUBLIC KEY-----\n"
 PRIVATE = CURVE.private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 )
@@ -247,6 +252,10 @@ KEY_FILES: list[tuple[str, bytes, set[str], str | None]] = [
     ("cut off", EC_PEM.replace(EC_PEM[60:100], b""), {"ES256"}, "no public key that can be read"),
     ("RSA of 1024 bits", pem_of(WEAK.public_key()), {"RS256"}, "RSA of 1024 bits"),
     ("another curve", pem_of(CURVE.public_key()), {"ES256"}, "the key cannot be used"),
+    ("a curve that is no JWK's", pem_of(TINY.public_key()), {"ES256"}, "no public key that can be read"),
+    ("of DSA", DSA, {"ES256"}, "no public key that can be read"),
+    ("of an unknown type", UNKNOWN, {"Ed25519"}, "no public key that can be read"),
+    ("a certificate", EC_PEM.replace(b"PUBLIC KEY", b"CERTIFICATE"), {"ES256"}, "not one PEM block"),
     ("of no accepted algorithm", RSA_PEM, {"ES256"}, "the key cannot be used"),
     ("of two accepted algorithms", RSA_PEM, BOTH, "the key cannot be used"),
 ]

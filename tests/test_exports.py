@@ -113,6 +113,13 @@ def test_the_command_line_is_optional() -> None:
     assert loaded.isdisjoint({"typer", "uvicorn"})
 
 
+def test_trust_files_are_read_without_cryptography() -> None:
+    """What checks, compares and draws them in a pipeline starts fast."""
+    loaded = loaded_after("import s2s_mesh.trust_file, s2s_mesh.trust_relaxations")
+    assert "msgspec" in loaded
+    assert loaded.isdisjoint({"httpx", "starlette", "redis", "jwt", "jwcrypto", "cryptography", "asyncio"})
+
+
 def test_the_name_alone_is_cheap() -> None:
     """Importing the package alone loads none of the libraries behind it."""
     loaded = loaded_after("import s2s_mesh")
