@@ -31,8 +31,10 @@ log: logging.Logger = logging.getLogger("s2s_mesh.jwks")
 _WORKERS = 16
 # background refreshes leave half of the workers to callers who wait
 _MAX_BACKGROUND = _WORKERS // 2
-# nor may an issuer whose server hangs have them all, where each of its keys is fetched alone
+# nor may a server that hangs have them all, where each key is fetched alone: for one issuer, and for all that
+# it serves
 _MAX_ALONE = 4
+_MAX_ALONE_IN_ALL = 12
 _OF_THE_PLACE = (
     "keys_url",
     "asap_key_servers",
@@ -79,6 +81,7 @@ class JWKSClient:
         self.wait_seconds: float = WAIT_SECONDS if shared is None else WAIT_SECONDS + MAX_DELAY
         self._lock = threading.Lock()
         self._in_flight: dict[str, Future[None]] = {}
+        self._background: set[str] = set()
         self._newcomers = Newcomers()
         resolver.alone = _alone(trust)
         self._pool: ThreadPoolExecutor | None = None
@@ -127,8 +130,11 @@ class JWKSClient:
                 for place in self._resolver.places(issuer)
                 if place not in self._in_flight and self._resolver.allowed(place, Why.REFRESH, now)
             )
-            for _, place in due[: max(_MAX_BACKGROUND - len(self._in_flight), 0)]:
-                self._start(place, Why.REFRESH, now)
+            # not those for callers: made-up kids shall not keep us from hearing of revocations
+            self._background &= self._in_flight.keys()
+            for _, place in due[: max(_MAX_BACKGROUND - len(self._background), 0)]:
+                if self._start(place, Why.REFRESH, now) is not None:
+                    self._background.add(place)
 
     def close(self) -> None:
         """Start nothing more; fetches under way end by themselves within their deadline.
@@ -150,8 +156,10 @@ class JWKSClient:
         looked_at = self._resolver.fetched_at(place)
         if looked_at is not None and 0 <= now - looked_at < self._resolver.limits.unknown_kid:
             return False  # it was not there just now
-        under_way = sum(name.startswith(f"{issuer} ") for name in self._in_flight)
-        if under_way >= _MAX_ALONE or not self._newcomers.admit(issuer, now):
+        alone = [name.partition(" ")[0] for name in self._in_flight if " " in name]
+        if len(alone) >= _MAX_ALONE_IN_ALL or alone.count(issuer) >= _MAX_ALONE:
+            return False
+        if not self._newcomers.admit(issuer, now):
             return False
         if looked_at is None:
             self._resolver.make_room(issuer)

@@ -71,26 +71,36 @@ class KeyServer(Peer):
         return answer(body, *fields, kind=PEM)
 
 
-def trust(*servers: str, relaxed: str = "", more: str = "") -> TrustConfig:
-    """`team/edge` vouches for edge, which may call wallets."""
+LOOPBACK = "version = 1\n[defaults]\nallow_loopback_http = true\n"
+
+
+def vouching(*servers: str, issuer: str = ISSUER, service: str = SERVICE, relaxed: str = "") -> str:
+    """The lines of a trust file by which an ASAP issuer vouches for a service."""
     listed = ", ".join(f'"{server}"' for server in servers)
-    return TrustConfig.parse(f"""
-version = 1
-[defaults]
-allow_loopback_http = true
-[foreign_issuers."{ISSUER}"]
+    return f"""[foreign_issuers."{issuer}"]
 profile = "asap"
 asap_key_servers = [{listed}]
 {relaxed}
 [[subject]]
-issuer = "{ISSUER}"
-subject = "{ISSUER}"
-service = "{SERVICE}"
-[[allow]]
-issuer = "{SERVICE}"
-audience = "{WALLETS}"
+issuer = "{issuer}"
+subject = "{issuer}"
+service = "{service}"
+"""
+
+
+def allowing(service: str = SERVICE, audience: str = WALLETS) -> str:
+    """The lines by which a service may call another."""
+    return f"""[[allow]]
+issuer = "{service}"
+audience = "{audience}"
 scopes = ["cards:read"]
-{more}""").for_audiences([WALLETS])
+"""
+
+
+def trust(*servers: str, relaxed: str = "", more: str = "") -> TrustConfig:
+    """`team/edge` vouches for edge, which may call wallets."""
+    text = LOOPBACK + vouching(*servers, relaxed=relaxed) + allowing() + more
+    return TrustConfig.parse(text).for_audiences([WALLETS])
 
 
 def source(*servers: str, kid: str = KID, **changes: Any) -> ForeignIssuer:

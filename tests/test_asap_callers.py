@@ -23,11 +23,22 @@ from s2s_mesh.resolver import MAX_PLACES
 from s2s_mesh.trust_diff import changes as differences
 from s2s_mesh.trust_relaxations import relaxations
 
-from .asap_keys import ISSUER, KID, SERVICE, KeyServer, Wallets, source, token, trust
+from .asap_keys import (
+    ISSUER,
+    KID,
+    SERVICE,
+    KeyServer,
+    Wallets,
+    allowing,
+    source,
+    token,
+    trust,
+    vouching,
+)
 from .command_line import ISSUER as OWN
 from .command_line import make_terminal
 from .hostile import rows
-from .jwks_servers import Peer, answer, is_silent, resets
+from .jwks_servers import Peer, answer, is_silent, jwks, resets, says
 from .observing import Listener
 from .tokens import ABSENT, LEDGER, NOW, WALLETS, Clock, frozen, key
 
@@ -124,9 +135,10 @@ def test_what_a_token_must_say(
 @pytest.mark.hostile
 def test_the_key_of_another_folder_signs_for_nobody_else() -> None:
     """Who owns team/edge/k1 is not team, though its path begins with that name as well."""
-    more = '[foreign_issuers."team"]\nprofile = "asap"\nasap_key_servers = ["{base}"]\n'
-    more += f'[[subject]]\nissuer = "team"\nsubject = "team"\nservice = "{SERVICE}"\n'
-    with KeyServer() as server, Wallets(trust(server.base, more=more.format(base=server.base))) as wallets:
+    with ExitStack() as stack:
+        server = stack.enter_context(KeyServer())
+        more = vouching(server.base, issuer="team")
+        wallets = stack.enter_context(Wallets(trust(server.base, more=more)))
         server.publish(KID, FIRST)
         assert wallets.verify().vouched_by == ISSUER
         with pytest.raises(TokenRejected) as refused:
@@ -147,18 +159,7 @@ def test_a_token_by_another_key() -> None:
 # -- the trust file ---------------------------------------------------------------------------------------
 
 SERVERS = 'asap_key_servers = ["https://asap-keys.example.com/"]'
-GOOD = f"""version = 1
-[foreign_issuers."{ISSUER}"]
-profile = "asap"
-{SERVERS}
-[[subject]]
-issuer = "{ISSUER}"
-subject = "{ISSUER}"
-service = "{SERVICE}"
-[[allow]]
-issuer = "{SERVICE}"
-audience = "{WALLETS}"
-"""
+GOOD = "version = 1\n" + vouching("https://asap-keys.example.com/") + allowing()
 FILES: list[tuple[str, str, str, str | None]] = [
     ("good", "", "", None),
     ("two servers", SERVERS, SERVERS.replace("]", ', "https://two.example.com/"]'), None),
@@ -495,6 +496,22 @@ def test_many_at_once_make_one_fetch() -> None:
         assert [future is not None for future in futures] == [True] * 4 + [False] * 5
 
 
+def test_a_key_server_that_hangs_holds_up_no_refresh_of_others() -> None:
+    """However many issuers it serves and keys are made up: a revocation elsewhere is heard of in time."""
+    names = [f"team/{letter}" for letter in "abcd"]
+    with Peer(says(answer(jwks(FIRST)))) as other, Peer(is_silent) as silent:
+        hanging = [vouching(silent.url("/keys/"), issuer=name) for name in names]
+        ledger = f'[issuers."{LEDGER}"]\njwks_uri = "{other.url()}"\n' + allowing(LEDGER)
+        with Wallets(trust(silent.url("/keys/"), more=ledger + "".join(hanging))) as wallets:
+            started = [
+                wallets.client.request(name, f"{name}/k{number}") for name in names for number in range(9)
+            ]
+            assert [future is not None for future in started].count(True) == 12
+            wallets.client.refresh_due()
+            wallets.client._in_flight[LEDGER].result(20)
+            assert len(other.heads) == 1
+
+
 def test_a_reload_forgets_what_another_server_said() -> None:
     """And keeps what the same one did."""
     with KeyServer() as one, KeyServer() as two, Wallets(trust(one.base)) as wallets:
@@ -545,26 +562,12 @@ def test_observers_see_its_keys() -> None:
         assert [event.issuer for event in told.events if isinstance(event, JWKSFetched)] == [ISSUER] * 2
 
 
-CALLED = f"""
-[foreign_issuers."{ISSUER}"]
-profile = "asap"
-asap_key_servers = ["{{base}}"]
-[[subject]]
-issuer = "{ISSUER}"
-subject = "{ISSUER}"
-service = "{SERVICE}"
-[[allow]]
-issuer = "{SERVICE}"
-audience = "{OWN}"
-"""
-
-
 def test_the_doctor_passes_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can say which keys it has, so there is nothing to ask for."""
     terminal = make_terminal(tmp_path, monkeypatch)
     terminal.create_ring()
     with KeyServer() as server:
-        terminal.trust(CALLED.format(base=server.base))
+        terminal.trust(vouching(server.base) + allowing(audience=OWN))
         printed = terminal.call("doctor").stdout
         assert "trust file" in printed
         assert ISSUER not in printed
@@ -576,7 +579,7 @@ def test_explain_fetches_the_key_and_says_from_where(tmp_path: Path, monkeypatch
     terminal = make_terminal(tmp_path, monkeypatch)
     with KeyServer() as server, frozen():
         server.publish(KID, FIRST)
-        terminal.trust(CALLED.format(base=server.base))
+        terminal.trust(vouching(server.base) + allowing(audience=OWN))
         command = ("trust", "explain", "-", "--receiver", OWN)
         good = terminal.call(*command, stdin=token(aud=OWN, sub=ABSENT))
         assert good.exit_code == 0, good.output

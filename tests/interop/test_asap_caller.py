@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from s2s_mesh import Service
 from s2s_mesh.cli.serving import caller_facts
 
-from ..asap_keys import KeyServer
+from ..asap_keys import LOOPBACK, KeyServer, allowing, vouching
 from ..programs import http_server
 from ..servers import free_port
 from ..tokens import EDGE, LEDGER, WALLETS, frozen
@@ -81,22 +81,9 @@ class Stand(NamedTuple):
 def standing(folder: Path) -> Iterator[Stand]:
     """`wallets`, which ASAP knows as team/wallets, lets `team/edge` in as edge."""
     with KeyServer() as keys:
-        (folder / "trust.toml").write_text(f"""version = 1
-[defaults]
-allow_loopback_http = true
-[foreign_issuers."{ISSUER}"]
-profile = "asap"
-asap_key_servers = ["{keys.base}"]
-audiences = {{ "{AUDIENCE}" = "{WALLETS}" }}
-[[subject]]
-issuer = "{ISSUER}"
-subject = "{ISSUER}"
-service = "{EDGE}"
-[[allow]]
-issuer = "{EDGE}"
-audience = "{WALLETS}"
-scopes = ["cards:read"]
-""")
+        names = f'audiences = {{ "{AUDIENCE}" = "{WALLETS}" }}'
+        text = LOOPBACK + vouching(keys.base, relaxed=names) + allowing()
+        (folder / "trust.toml").write_text(text)
         service = Service(issuer=WALLETS, trust=folder / "trust.toml", key_store=None)
         port = free_port()
         # the application knows no lifespan
@@ -219,21 +206,9 @@ def test_one_service_has_moved_and_its_neighbours_have_not(tmp_path: Path) -> No
     """It calls an ASAP receiver and is called by an ASAP caller, under one name."""
     authority, private = Authority(tmp_path), new_key()
     with KeyServer() as keys:
-        (tmp_path / "trust.toml").write_text(f"""version = 1
-[defaults]
-allow_loopback_http = true
-[foreign_issuers."team/ledger"]
-profile = "asap"
-asap_key_servers = ["{keys.base}"]
-audiences = {{ "{ISSUER}" = "{EDGE}" }}
-[[subject]]
-issuer = "team/ledger"
-subject = "team/ledger"
-service = "{LEDGER}"
-[[allow]]
-issuer = "{LEDGER}"
-audience = "{EDGE}"
-""")
+        names = f'audiences = {{ "{ISSUER}" = "{EDGE}" }}'
+        called = vouching(keys.base, issuer="team/ledger", service=LEDGER, relaxed=names)
+        (tmp_path / "trust.toml").write_text(LOOPBACK + called + allowing(LEDGER, EDGE))
         ledger = Team(keys, "team/ledger")
         signer = ledger.signer(ledger.publish("k1", private), private)
         trust = tmp_path / "trust.toml"
@@ -251,6 +226,6 @@ audience = "{EDGE}"
             with requests.get(f"{wallets}/whoami", headers=fields, timeout=30) as calls:
                 assert (calls.status_code, calls.json()["iss"]) == (200, ISSUER)
             auth = JWTAuth(signer, ISSUER)
-            with requests.get(f"http://127.0.0.1:{plain}/", auth=auth, timeout=30) as called:
-                assert (called.status_code, called.json()["caller"]) == (200, LEDGER)
+            with requests.get(f"http://127.0.0.1:{plain}/", auth=auth, timeout=30) as accepts:
+                assert (accepts.status_code, accepts.json()["caller"]) == (200, LEDGER)
             forget_session()
