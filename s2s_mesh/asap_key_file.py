@@ -40,5 +40,5 @@ def read_key(kid: str, pem: bytes, algorithms: Collection[str]) -> VerificationK
         return VerificationKey.parse({**members, "kid": kid}, algorithms)
     except UnusableKey as why:
         raise JWKSInvalid(f"the key cannot be used: {why}") from None
-    except (ValueError, TypeError, KeyError, JWException, UnsupportedAlgorithm):
+    except (ValueError, KeyError, JWException, UnsupportedAlgorithm):
         raise JWKSInvalid("the file holds no public key that can be read") from None

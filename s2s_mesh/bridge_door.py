@@ -42,7 +42,7 @@ class BridgeDoor(ServiceLife):
             raise ConfigError("this service has no SPIFFE ID: set spiffe_id (S2S_MESH_SPIFFE_ID)")
         known = svid.check_audience(audience)
         self.settings.refuse_provider(known)
-        runtime = self.running()
+        runtime = self.awake(self.clock())
         with runtime.signing() as (ring, now):
             svid.check_algorithm(ring.records[runtime.signer.signing_kid(ring, now)].public.alg)
             claims = svid.build(spiffe_id=spiffe_id, audience=known, now=now, life=life)
@@ -61,8 +61,10 @@ class BridgeDoor(ServiceLife):
             KeyStoreError: there is no key to sign with.
             ConfigError: the audience is no name, or an identity provider's; or there is no issuer.
         """
-        names = self._asap_issuer(issuer), self._asap_audience(audience)
-        return self.running().asap_token(*names)
+        ours, theirs = self._asap_issuer(issuer), self._asap_audience(audience)
+        runtime = self.awake(self.clock())
+        with runtime.signing() as (ring, now):
+            return runtime.signer.asap(ring, ours, theirs, now)
 
     def asap_auth(
         self,

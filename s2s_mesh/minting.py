@@ -101,17 +101,6 @@ class Minting:
             token, _ = self.signer.sign(ring, kind, build(now), now)
         return token
 
-    def asap_token(self, issuer: str, audience: str) -> str:
-        """An ASAP token, kept or new (`Signer.asap`); may wait for the ring.
-
-        Raises:
-            KeyStoreError: there is no key to sign with.
-            ConfigError: as `Signer.asap`.
-        """
-        with self.signing() as (ring, now):
-            self.check_overdue(now)
-            return self.signer.asap(ring, issuer, audience, now)
-
     def token(
         self,
         audience: str,

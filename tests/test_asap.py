@@ -201,29 +201,35 @@ def test_the_token_goes_to_the_receiver_and_nowhere_else() -> None:
             service.asap_auth(RECEIVER, origins="https://wallets.example.com")
         with pytest.raises(ConfigError, match="is plain http"):
             service.asap_auth(RECEIVER, origins=["http://wallets.internal"])
+        here = "http://127.0.0.1:8000"
+        sent = next(service.asap_auth(here).sync_auth_flow(httpx.Request("GET", here)))
+        assert sent.headers["authorization"] == f"Bearer {service.asap_token(here)}"
         for auth in (service.asap_auth(RECEIVER, origins=[WALLETS]), service.asap_auth(WALLETS)):
             with pytest.raises(ConfigError, match="would carry its token elsewhere"):
                 next(auth.sync_auth_flow(httpx.Request("GET", "https://evil.example.com/")))
 
 
 class Door:
-    """An ASAP receiver's answers: 401 with a bare challenge to the first tokens, then 200."""
+    """An ASAP receiver's answers: 401 with a bare challenge to the first tokens, then another."""
 
-    def __init__(self, refused: int) -> None:
+    def __init__(self, refused: int, then: int = 200) -> None:
         self.refused = refused
+        self.then = then
         self.tokens: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.tokens.append(request.headers["authorization"])
         if len(self.tokens) <= self.refused:
             return httpx.Response(401, headers={"www-authenticate": "Bearer"})
-        return httpx.Response(200)
+        return httpx.Response(self.then)
 
 
-@pytest.mark.parametrize(("refused", "status", "sent"), [(0, 200, 1), (1, 200, 2), (9, 401, 2)])
-def test_a_401_is_tried_once_more_with_a_new_token(refused: int, status: int, sent: int) -> None:
-    """Their challenge never says that it was the token."""
-    door = Door(refused)
+@pytest.mark.parametrize(
+    ("refused", "status", "sent"), [(0, 200, 1), (1, 200, 2), (9, 401, 2), (0, 403, 1), (0, 500, 1)]
+)
+def test_a_401_and_nothing_else_is_tried_once_more(refused: int, status: int, sent: int) -> None:
+    """With a new token: their challenge never says that it was the token."""
+    door = Door(refused, status)
 
     async def call_async(service: Service) -> int:
         auth = service.asap_auth(WALLETS)

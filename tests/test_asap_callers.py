@@ -249,6 +249,7 @@ KEY_FILES: list[tuple[str, bytes, set[str], str | None]] = [
     ("a private key", PRIVATE, {"ES256"}, "holds a private key"),
     ("both halves", EC_PEM + PRIVATE, {"ES256"}, "holds a private key"),
     ("PKCS 1", pem_of(WEAK.public_key(), serialization.PublicFormat.PKCS1), {"RS256"}, "not one PEM block"),
+    ("very long", EC_PEM.replace(b"\n", b"\n" * 4097, 1), {"ES256"}, "not one PEM block"),
     ("no base64", EC_PEM.replace(b"M", b"=", 3), {"ES256"}, "no public key that can be read"),
     ("cut off", EC_PEM.replace(EC_PEM[60:100], b""), {"ES256"}, "no public key that can be read"),
     ("RSA of 1024 bits", pem_of(WEAK.public_key()), {"RS256"}, "RSA of 1024 bits"),

@@ -148,19 +148,33 @@ def soon(happened: Callable[[], object]) -> bool:
 
 @pytest.mark.parametrize(
     ("use", "seconds"),
-    [("token", 3600), ("token", -3600), ("verify", 5), ("request", -3600)],
+    [
+        ("token", 3600),
+        ("token", -3600),
+        ("asap token", 3600),
+        ("SVID", 3600),
+        ("federation token", 3600),
+        ("verify", 5),
+        ("request", -3600),
+    ],
 )
 def test_whoever_finds_the_housekeeper_overdue_wakes_it(
     make: Callable[..., Service], use: str, seconds: int
 ) -> None:
     """The first use after a sleep, or after the clock was moved, has the ring looked at without delay."""
     clock, store = Clock(), Store()
-    service = make(store, clock=clock)
+    service = make(store, clock=clock, spiffe_id="spiffe://edge.example.com/edge")
     service.load()
+    mints = {
+        "token": lambda: service.token(WALLETS),
+        "asap token": lambda: service.asap_token("team/wallets", issuer="team/edge"),
+        "SVID": lambda: service.jwt_svid(WALLETS),
+        "federation token": lambda: service.federation_token("aws"),
+    }
 
     def used() -> None:
-        if use == "token":
-            service.token(WALLETS)
+        if use in mints:
+            mints[use]()
         elif use == "verify":
             with pytest.raises(TokenRejected):
                 service.verify("x")
