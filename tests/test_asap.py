@@ -164,6 +164,13 @@ def test_no_asap_token_is_made_out_to_a_cloud(audience: str) -> None:
             mint(audience)
 
 
+def test_no_asap_token_is_made_out_to_what_is_no_name() -> None:
+    """Nor is anything sent."""
+    for mint in (edge().asap_token, edge().asap_auth):
+        with pytest.raises(ConfigError, match="is not an ASAP audience"):
+            mint("team/wallets, team/ledger")
+
+
 def test_the_name_at_hand() -> None:
     """The configured one, unless the call names another; without either there is no token."""
     with edge() as service, edge(asap_issuer=None) as nameless:

@@ -10,7 +10,7 @@ import pytest
 import s2s_mesh
 from s2s_mesh import MeshError, Reason, StoreReason, errors
 from s2s_mesh.refusal import of_token
-from s2s_mesh.settings_env import SCHEDULES
+from s2s_mesh.settings_env import SCHEDULES, VARIABLES
 from s2s_mesh.store import open_store
 
 from .docs_snippets import ROOT
@@ -60,10 +60,9 @@ def test_every_error_of_the_package_is_explained() -> None:
 def test_every_environment_variable_is_documented() -> None:
     """What the settings read is what the page lists."""
     source = (ROOT / "s2s_mesh/settings_env.py").read_text(encoding="utf-8")
-    names = {f"S2S_MESH_{name}" for name in re.findall(r'^        \("([A-Z_]+)", "', source, re.MULTILINE)}
-    names |= set(re.findall(r'environ\.get\("(S2S_MESH_[A-Z_]+)"', source))
+    assert set(re.findall(r'"(S2S_MESH_[A-Z_]+[A-Z])"', source)) <= VARIABLES
     variables = {row[0]: row[1] for row in rows(ENVIRONMENT) if row[0].startswith("S2S_MESH_")}
-    assert variables.keys() == names | {"S2S_MESH_KEY_STORE"}
+    assert variables.keys() == VARIABLES
     assert all(f"`{schedule}`" in f"`{variables['S2S_MESH_ROTATION']}`" for schedule in SCHEDULES)
 
 

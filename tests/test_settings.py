@@ -119,6 +119,18 @@ def test_good_values(environ: dict[str, str], attribute: str, value: object) -> 
     assert getattr(from_env(environ), attribute) == value
 
 
+def test_a_misspelt_variable_is_said_to_be_read_by_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """By its name; its value may be a secret. What is called otherwise is somebody else's."""
+    from_env({"S2S_MESH_ISUER": SECRET, "S2S_MESH_ALGORITHMS": SECRET, "S2S_MESH_XYZ": "1", "S2S": ""})
+    assert caplog.messages == [
+        "nothing reads the variable 'S2S_MESH_ALGORITHMS'; did you mean S2S_MESH_ALGORITHM?",
+        "nothing reads the variable 'S2S_MESH_ISUER'; did you mean S2S_MESH_ISSUER?",
+    ]
+    caplog.clear()
+    from_env(dict.fromkeys(("S2S_MESH_AUDIENCES", "S2S_MESH_ALLOW_MEMORY_STORE", "ISUER"), ""))
+    assert not caplog.messages
+
+
 SECRET = "hunter2"
 # variables, and what the refusal must name
 BAD_VARIABLES: list[tuple[dict[str, str], list[str]]] = [
