@@ -153,6 +153,7 @@ FLOORS: list[list[str]] = [
         "doors",
         "asgi",
         "life",
+        "app_door",
         "user_door",
         "oauth_client",
         "asap_auth",
