@@ -55,9 +55,8 @@ class Runtime(Minting):
         clock: Callable[[], float],
     ) -> None:
         super().__init__(settings, store, serves=serves, clock=clock)
-        watched = settings.trust if isinstance(settings.trust, TrustFile) else None
-        self._trust_file = watched
-        trust = (settings.trust if watched is None else watched.current).for_audiences(settings.audiences)  # type: ignore[union-attr]
+        self._trust_file = settings.trust if isinstance(settings.trust, TrustFile) else None
+        trust = settings.trusted.for_audiences(settings.audiences)
         self.resolver: KeyResolver = KeyResolver(settings.cache_limits)
         tell = settings.observers.observe
         self.client: JWKSClient = JWKSClient(

@@ -275,10 +275,7 @@ class Mesh:
 
     def _trust_of(self, audience: str) -> TrustConfig | None:
         service = self._services.get(audience)
-        if service is None:
-            return None
-        trust = service.settings.trust
-        return trust if isinstance(trust, TrustConfig) else trust.current
+        return None if service is None else service.settings.trusted
 
     # -- verdicts ----------------------------------------------------------------------------------------
 

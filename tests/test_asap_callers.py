@@ -596,4 +596,4 @@ def test_their_name_may_be_an_audience_of_ours() -> None:
     service = Service(issuer=WALLETS, trust=TrustConfig.parse(GOOD), key_store="memory://")
     with service:
         assert service.asap_token(ISSUER, issuer="team/wallets")
-    assert ServiceId.parse(SERVICE) in service.settings.trust.services  # type: ignore[union-attr]
+    assert ServiceId.parse(SERVICE) in service.settings.trusted.services

@@ -127,13 +127,11 @@ def _issuer(text: str) -> str:
         ConfigError: neither.
     """
     from ..identity import ServiceId
-    from ..trust import TrustConfig
 
     try:
         return ServiceId.parse(text, allow_loopback_http=True)
     except ConfigError:
-        trust = load_settings().trust
-        if text in (trust if isinstance(trust, TrustConfig) else trust.current).foreign_issuers:
+        if text in load_settings().trusted.foreign_issuers:
             return text
         raise
 
