@@ -161,8 +161,7 @@ class JWKSClient:
             return False
         if not self._newcomers.admit(issuer, now):
             return False
-        if looked_at is None:
-            self._resolver.make_room(issuer)
+        self._resolver.make_room(place)
         return True
 
     def _start(self, place: str, why: Why, now: float, kid: str | None = None) -> Future[None] | None:

@@ -124,9 +124,11 @@ class KeyResolver:
         mine = f"{issuer} "
         return [name for name, known in list(self._issuers.items()) if name.startswith(mine) and known.keys]
 
-    def make_room(self, issuer: str) -> None:
-        """Forget a key that was fetched alone, if there are many: one that was not found, else the first."""
-        mine = f"{issuer} "
+    def make_room(self, place: str) -> None:
+        """For one more key that is fetched alone: of many, forget one that was not found, else the first."""
+        if place in self._issuers:
+            return
+        mine = place.partition(" ")[0] + " "
         names = [name for name in self._issuers if name.startswith(mine)]
         if len(names) >= MAX_PLACES:
             del self._issuers[min(names, key=lambda name: bool(self._issuers[name].keys))]

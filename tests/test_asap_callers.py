@@ -447,6 +447,29 @@ def test_made_up_kids_make_few_fetches_and_do_not_lock_out_a_real_one() -> None:
         assert len(server.asked) == 15
 
 
+def test_a_key_that_was_found_is_asked_for_whatever_else_is() -> None:
+    """Also when it has to be fetched anew, after an outage: made-up kids take nothing from it."""
+    with KeyServer() as server, Wallets(trust(server.base)) as wallets:
+        server.publish(KID, FIRST)
+        wallets.verify()
+        wallets.clock.now += 300 + 3600
+        for number in range(11):
+            with pytest.raises((TokenRejected, JWKSUnavailable)):
+                wallets.verify(token(kid=f"{ISSUER}/made-up-{number}", now=int(wallets.clock())))
+        assert len(server.asked) == 11
+        assert wallets.verify().kid == KID
+
+
+def test_a_clock_that_goes_back_forbids_no_look() -> None:
+    """What was not there an hour from now is asked for."""
+    with KeyServer() as server, Wallets(trust(server.base)) as wallets:
+        with pytest.raises(TokenRejected):
+            wallets.verify()
+        server.publish(KID, FIRST)
+        wallets.clock.now -= 3600
+        assert wallets.verify().kid == KID
+
+
 def test_one_kid_that_is_not_there_is_asked_for_now_and_then() -> None:
     """Not with every request."""
     with KeyServer() as server, Wallets(trust(server.base)) as wallets:

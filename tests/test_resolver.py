@@ -8,7 +8,7 @@ import pytest
 
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keys import VerificationKey
-from s2s_mesh.resolver import JWKSCacheLimits, KeyResolver, Why
+from s2s_mesh.resolver import MAX_PLACES, JWKSCacheLimits, KeyResolver, Why
 
 from .tokens import EDGE, LEDGER, key
 
@@ -460,3 +460,26 @@ def test_a_success_after_a_step_back_counts_from_the_new_time() -> None:
     known.succeeded(EDGE, a_set(A), BACK, max_age=600)
     assert known.stale_until(EDGE) == BACK + 600 + 3600
     assert known.refresh_due(EDGE, BACK) == BACK + 450
+
+
+def test_of_many_keys_that_are_fetched_alone_one_that_was_not_found_makes_room() -> None:
+    """Else the first; for a key that is remembered anyhow none has to go."""
+    known = KeyResolver(LIMITS)
+    known.alone = frozenset({"team", "other"})
+    places = [known.place("team", f"team/{number}") for number in range(MAX_PLACES)]
+    other = known.place("other", "other/1")
+    for place in (other, *places):
+        known.begin(place, Why.COLD, T0)
+        known.succeeded(place, a_set(A) if place != places[3] else a_set(), T0)
+    assert known.places("team") == [place for place in places if place != places[3]]
+    for place in places:
+        known.make_room(place)
+    assert known.fetched_at(places[3]) == T0
+    known.make_room("team team/new")
+    assert [place for place in places if known.fetched_at(place) is None] == [places[3]]
+    known.make_room("team team/new")
+    known.begin("team team/new", Why.COLD, T0)
+    known.succeeded("team team/new", a_set(A), T0)
+    known.make_room("team team/newer")
+    assert [place for place in places if known.fetched_at(place) is None] == [places[0], places[3]]
+    assert known.places("other") == [other]
