@@ -18,10 +18,12 @@ import pytest
 
 from s2s_mesh.errors import JWKSUnavailable, Reason, TokenRejected
 from s2s_mesh.identity import Principal
+from s2s_mesh.jwks import JWKSet
+from s2s_mesh.trust import ForeignIssuer
 
 from .jwks_servers import Clock, Endpoint, JWKSServer, Wallets, answer, jwks, until
 from .servers import wait_until
-from .tokens import EDGE, LEDGER, key
+from .tokens import EDGE, LEDGER, NOW, key
 
 OTHER = key(name="second")
 INTRUDER = key(name="intruder")
@@ -590,6 +592,33 @@ def test_a_reload_forgets_keys_that_are_read_otherwise_now(
     assert not wallets.resolver.has_keys(EDGE, clock())
     assert wallets.verify().issuer == EDGE
     assert len(edge.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"leeway": 5.0}, True),
+        ({"jwks_uri": "https://keys.example.com/other"}, False),
+        ({"jwks_origins": frozenset({"https://cdn.example.com"})}, False),
+        ({"jwks_file": "keys.json"}, False),
+        ({"asap_key_servers": ("https://keys.example.com/",)}, False),
+        ({"profile": "spiffe"}, False),
+        ({"keys_without_alg": True}, False),
+        ({"eddsa": True}, False),
+    ],
+    ids=str,
+)
+def test_what_a_reload_has_to_change_so_that_keys_are_forgotten(
+    wallets: Wallets, change: dict[str, Any], kept: bool
+) -> None:
+    """Where they are, and how they are read; not what its tokens have to say."""
+    hub = "https://hub.example.com"
+    entry = ForeignIssuer(issuer=hub, jwks_uri="https://keys.example.com/")
+    for now in (entry, msgspec.structs.replace(entry, **change)):
+        wallets.client.use(msgspec.structs.replace(wallets.verifier.trust, foreign_issuers={hub: now}))
+        if now is entry:
+            wallets.resolver.succeeded(hub, JWKSet([key().public]), NOW)
+    assert wallets.resolver.has_keys(hub, NOW) is kept
 
 
 def test_a_reload_forgets_who_is_dropped(
