@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -403,13 +404,33 @@ def test_the_next_server_is_asked_where_one_does_not_answer() -> None:
         assert len(good.heads) == 1
 
 
+def test_servers_that_hang_have_the_time_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together: whoever waits for a key waits no longer for several."""
+    monkeypatch.setattr("s2s_mesh.jwks_fetch.TOTAL_SECONDS", 1.0)
+    with Peer(is_silent) as silent:
+        began = time.monotonic()
+        with pytest.raises(FetchFailed):
+            fetch(source(*(silent.url(f"/{name}/") for name in "abcde")), etag=None, no_cache=False)
+        assert time.monotonic() - began < 3
+
+
 def test_a_server_that_hangs_leaves_time_for_the_next() -> None:
-    """All of them together have the time of one."""
+    """Though it has the half of it."""
     with KeyServer() as good, Peer(is_silent) as silent:
         good.publish(KID, FIRST)
         fetched = fetch(source(silent.url("/keys/"), good.base), etag=None, no_cache=False)
         assert fetched.jwks is not None
         assert fetched.jwks.keys.keys() == {KID}
+
+
+@pytest.mark.hostile
+def test_a_key_server_on_this_machine_is_asked_only_where_that_is_allowed() -> None:
+    """Whatever its name resolves to."""
+    with KeyServer() as server:
+        server.publish(KID, FIRST)
+        with pytest.raises(FetchFailed, match="loopback"):
+            fetch(source(server.base, allow_loopback_http=False), etag=None, no_cache=False)
+        assert server.connections() == 0
 
 
 def test_nobody_is_asked_without_a_key() -> None:

@@ -305,7 +305,7 @@ def test_a_bundle_is_fetched_as_often_as_it_says(clock: Clock) -> None:
     with JWKSServer(clock) as server, Wallets(clock, {}) as wallets:
         endpoint = server.endpoint("bundle")
         endpoint.cache_control = "max-age=3000"
-        use(wallets, endpoint.url)
+        use(wallets, f'jwks_uri = "{endpoint.url}"')
         due: list[float] = []
         for hint in (600, 600, 5, 10**9, 0, ABSENT):
             endpoint.publish_document(bundle(entry(signer()), sequence=len(due), hint=hint))
@@ -319,9 +319,9 @@ def test_a_bundle_is_fetched_as_often_as_it_says(clock: Clock) -> None:
         assert wallets.verify(svid(WALLETS, exp=int(clock()) + 100, iat=int(clock()))).issuer == SETTLEMENT
 
 
-def use(wallets: Wallets, url: str) -> None:
+def use(wallets: Wallets, place: str) -> None:
     """Have `wallets` trust the domain whose bundle is there."""
-    config = trust(f'jwks_uri = "{url}"').for_audiences([WALLETS])
+    config = trust(place).for_audiences([WALLETS])
     wallets.client.use(config)
     wallets.verifier.trust = config
 
@@ -339,7 +339,7 @@ def test_a_rotation_and_a_rollback(clock: Clock) -> None:
     first, second = entry(signer()), entry(signer(name="second"), LATER_KID)
     with JWKSServer(clock) as server, Wallets(clock, {}) as wallets:
         endpoint = server.endpoint("bundle")
-        use(wallets, endpoint.url)
+        use(wallets, f'jwks_uri = "{endpoint.url}"')
         endpoint.publish_document(bundle(first, sequence=1))
         assert wallets.verify(svid(WALLETS)).kid == KID
         endpoint.publish_document(bundle(first, second, sequence=2))
@@ -359,12 +359,27 @@ def test_a_rotation_and_a_rollback(clock: Clock) -> None:
             assert wallets.verify(later).kid == LATER_KID
 
 
+def test_a_pinned_bundle_is_the_latest_whatever_its_number(clock: Clock, tmp_path: Path) -> None:
+    """Who puts a file there says so (SPIFFE Federation section 4.2)."""
+    pinned = tmp_path / "bundle.json"
+    pinned.write_bytes(bundle(entry(signer()), sequence=3))
+    with Wallets(clock, {}) as wallets:
+        use(wallets, f'jwks_file = "{pinned}"')
+        fetch(wallets)
+        assert wallets.verify(svid(WALLETS, exp=NOW + 600)).vouched_by == DOMAIN
+        pinned.write_bytes(bundle(entry(signer(name="second"), LATER_KID), sequence=2))
+        clock.now += 60
+        fetch(wallets)
+        later = svid(WALLETS, signer(name="second"), {"kid": LATER_KID}, exp=NOW + 600)
+        assert wallets.verify(later).kid == LATER_KID
+
+
 def test_a_domain_that_becomes_an_ordinary_issuer_is_fetched_anew(clock: Clock) -> None:
     """A JWKS is read by other rules, so nothing is kept of the bundle."""
     with JWKSServer(clock) as server, Wallets(clock, {}) as wallets:
         endpoint = server.endpoint("bundle")
         endpoint.publish_document(bundle(entry(signer())))
-        use(wallets, endpoint.url)
+        use(wallets, f'jwks_uri = "{endpoint.url}"')
         fetch(wallets)
         assert wallets.resolver.has_keys(DOMAIN, NOW)
         config = wallets.verifier.trust
