@@ -26,6 +26,7 @@ TOTAL_SECONDS = 5.0
 DOCUMENT_TYPES = ("application/json",)
 JWKS_TYPES = ("application/jwk-set+json", *DOCUMENT_TYPES)
 _MAX_ETAG = 256
+_MAX_SHOWN = 120  # characters of what a server sent, in the log
 _NOT_MODIFIED = 304
 _NO_SUCH_KEY = (403, 404)  # a file server that lists no folders answers 403 (atlassian-jwt-auth has it so)
 _FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
@@ -102,7 +103,7 @@ def fetch(source: Accepted, *, etag: str | None, no_cache: bool) -> Fetched:
             caches.append(("if-none-match", etag))
         answer = _get(url, backend, tls, JWKS_TYPES, caches)
     except _FAILURES as failed:
-        raise FetchFailed(f"{url}: {str(failed) or type(failed).__name__}") from None
+        raise FetchFailed(f"{url}: {_said(failed)}") from None
     max_age = _max_age(answer.fields)
     if answer.status == _NOT_MODIFIED:
         return Fetched(None, max_age, _etag(answer.fields) or etag)
@@ -132,7 +133,7 @@ def _fetch_key_file(source: Accepted, *, etag: str | None, no_cache: bool) -> Fe
                 return Fetched(JWKSet([]), None, None)
             problems.append(f"{url}: {failed}")
         except _FAILURES as failed:
-            problems.append(f"{url}: {str(failed) or type(failed).__name__}")
+            problems.append(f"{url}: {_said(failed)}")
         else:
             tag, age = _etag(answer.fields), _max_age(answer.fields)
             if answer.status == _NOT_MODIFIED:
@@ -169,7 +170,7 @@ def get_document(source: Accepted, url: str, types: Sequence[str]) -> bytes:
     try:
         return _get(url, backend, _tls(source.ca_file), types, [("cache-control", "no-cache")]).body
     except _FAILURES as failed:
-        raise FetchFailed(f"{url}: {str(failed) or type(failed).__name__}") from None
+        raise FetchFailed(f"{url}: {_said(failed)}") from None
 
 
 def _get(
@@ -197,15 +198,19 @@ def _check(status: int, fields: httpx.Headers, types: Sequence[str]) -> None:
     if status != 200:
         raise FetchFailed(f"answered {status}, expected 200 (redirects are not followed)", status=status)
     if not is_identity(fields):
-        raise FetchFailed(
-            f"sent content-encoding {fields['content-encoding']!r} although identity was asked for",
-            status=status,
-        )
+        coding = fields["content-encoding"][:_MAX_SHOWN]
+        raise FetchFailed(f"sent content-encoding {coding!r} although identity was asked for", status=status)
     kind = media_type(fields)
     if kind not in types:
         raise FetchFailed(
-            f"sent content-type {kind!r}, expected one of {', '.join(sorted(types))}", status=status
+            f"sent content-type {kind[:_MAX_SHOWN]!r}, expected one of {', '.join(sorted(types))}",
+            status=status,
         )
+
+
+def _said(failed: Exception) -> str:
+    """What went wrong; cut, because of an answer that is no HTTP it holds the line that is none."""
+    return str(failed)[:_MAX_SHOWN] or type(failed).__name__
 
 
 def _etag(fields: httpx.Headers) -> str | None:

@@ -80,7 +80,7 @@ class WellKnown:
         if found is None and self._asap_issuer is not None:
             for folder in {asap.KEYS + "/", self.issuer.path + asap.KEYS + "/"}:
                 key = path.removeprefix(folder)
-                if key != path and asap.is_path(key):
+                if asap.is_path(key):  # which a path that begins with a slash is not
                     return asap.KEYS + "/" + key
         return found
 

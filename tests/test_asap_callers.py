@@ -424,6 +424,24 @@ def test_a_server_that_hangs_leaves_time_for_the_next() -> None:
 
 
 @pytest.mark.hostile
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"x" * 50_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno field " + b"x" * 50_000 + b"\r\n\r\n",
+        answer(b"", kind="text/" + "x" * 50_000),
+        answer(b"", "Content-Encoding: " + "x" * 50_000, kind=PEM),
+    ],
+)
+def test_what_a_server_sends_does_not_fill_the_log(said: bytes) -> None:
+    """It stands there once, and again with each refusal until the server has mended."""
+    with Peer(says(said)) as server:
+        with pytest.raises(FetchFailed) as failed:
+            fetch(source(server.url("/keys/")), etag=None, no_cache=False)
+        assert len(str(failed.value)) < 300
+
+
+@pytest.mark.hostile
 def test_a_key_server_on_this_machine_is_asked_only_where_that_is_allowed() -> None:
     """Whatever its name resolves to."""
     with KeyServer() as server:
