@@ -208,10 +208,11 @@ def test_an_issuer_with_a_slash_is_the_same_audience_without() -> None:
 
 def test_a_process_without_a_client_may_be_told_of_the_server(service: Service) -> None:
     """Before its first token for it or after."""
-    assert service.token(LEDGER)
-    service.never_mint_for(LEDGER)
-    with pytest.raises(ConfigError, match="is an authorization server"):
-        service.token(LEDGER)
+    for audience, issuer in ((LEDGER, LEDGER), (WALLETS, f"{WALLETS}/")):
+        assert service.token(audience)
+        service.never_mint_for(issuer)
+        with pytest.raises(ConfigError, match="is an authorization server"):
+            service.token(audience)
 
 
 def test_the_client_shows_who_and_nothing_else(auth: OAuthClient, server: TokenEndpoint) -> None:
