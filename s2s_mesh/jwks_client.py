@@ -178,7 +178,7 @@ class JWKSClient:
         known: Future[None] = Future()
         known.set_running_or_notify_cancel()  # from here on no waiter can cancel it
         try:
-            job = self._pool.submit(far_from_threading, self._work, source, why, kid, known)
+            job = self._pool.submit(far_from_threading, self._work, place, source, why, kid, known)
         except RuntimeError as failed:  # the machine has no thread to give, or the interpreter ends
             self._resolver.failed(place, now, str(failed))
             return None
@@ -187,7 +187,7 @@ class JWKSClient:
         self._in_flight[place] = known
         return known
 
-    def _work(self, source: Accepted, why: Why, kid: str | None, known: Future[None]) -> None:
+    def _work(self, place: str, source: Accepted, why: Why, kid: str | None, known: Future[None]) -> None:
         turn: Turn | None = None
         fetched: SharedSet | None = None
         try:
@@ -199,17 +199,16 @@ class JWKSClient:
                     newer_than=self._resolver.fetched_at(source.issuer),
                     kid=kid if why is Why.UNKNOWN_KID else None,
                 )
-            fetched = self._fetch(source, why, None if turn is None else turn.found)
+            fetched = self._fetch(place, source, why, None if turn is None else turn.found)
         finally:
             known.set_result(None)
         # afterwards, because nobody waits for others to know it too
         if self._shared is not None and turn is not None and turn.found is None:
             self._shared.end_turn(turn, fetched)
 
-    def _fetch(self, source: Accepted, why: Why, found: SharedSet | None) -> SharedSet | None:
+    def _fetch(self, place: str, source: Accepted, why: Why, found: SharedSet | None) -> SharedSet | None:
         """Bring the issuer's set, from the network unless it was found; returns what others should know."""
         issuer, at, began = source.issuer, self._clock(), time.perf_counter()
-        place = f"{issuer} {source.asap_key}" if source.asap_key else issuer
         etag = self._resolver.etag(place)
         outcome: SharedSet | Fetched | Exception
         try:
