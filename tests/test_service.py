@@ -375,6 +375,16 @@ def test_pre_forked_workers_hold_one_ring(tmp_path: Path) -> None:
     assert len(json.loads(documents.pop())["keys"]) == 2
 
 
+def test_a_token_for_one_use_is_handed_out_to_nobody_else() -> None:
+    """A route with `replay = "once"` would refuse whoever comes second."""
+    with service() as made:
+        first = made.token(WALLETS, once=True)
+        kept = made.token(WALLETS)
+        others = [made.token(WALLETS, once=True) for _ in range(2)]
+        assert len({first, kept, *others}) == 4
+        assert made.token(WALLETS) == kept
+
+
 def test_a_fast_schedule_makes_short_tokens() -> None:
     """The test profile keeps its own inequality: no token outlives the drain."""
     made = service(schedule=FAST)
