@@ -321,6 +321,18 @@ def test_a_token_of_one_user_is_never_handed_out_for_another(change: dict[str, A
     assert [hand.cached(user=user) for user in (None, USER, other)] == [kept[0], None, kept[2]]
 
 
+def test_no_token_of_a_forgotten_audience_is_handed_out_again() -> None:
+    """Whatever it asked for and whomever it carried; those of others are."""
+    hand = Hand()
+    wanted: list[dict[str, Any]] = [{}, {"scopes": READ}, {"user": USER}]
+    for options in wanted:
+        hand.mint(**options)
+        hand.mint(audience=LEDGER, **options)
+    hand.signer.forget_audience(WALLETS)
+    assert [hand.cached(**options) for options in wanted] == [None] * 3
+    assert None not in [hand.cached(audience=LEDGER, **options) for options in wanted]
+
+
 def test_many_users_push_no_token_out_that_is_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept for users is bounded by itself."""
     monkeypatch.setattr("s2s_mesh.signer._MAX_CACHED", 4)
