@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
 
 from .export_plan import Caller, Feature, Opening, Plan, check
 from .export_yaml import document
 from .forward_auth import IDENTITY
-from .routes import PathTemplate
 
 CAN: frozenset[Feature] = frozenset({Feature.DISCOVERY})
 LIMITS: tuple[str, ...] = (
     "typ: any kind of token of an issuer opens the door, if its claims fit",
     "algorithms: whatever the key set says",
     "max_token_life; and 60 s of leeway instead of 30 s",
-    "the strict form of tokens: aud may name others too, members may repeat, jti may be missing",
+    "the strict form of tokens: aud and client_id may name others too, members repeat, jti be missing",
     "a scope claim that is no text counts as none, which asks for all that is granted",
     "cnf, act and sub_id with other members than those of RFC 7800, 8693 and 9493",
     "paths: they are judged as meshConfig.pathNormalization rewrites them, and handed on like that",
+    "fields with underscores: an application that takes S2S_Caller for S2S-Caller needs them refused",
     "discovery: the document may name any origin",
     "`s2s-mesh deny`, a policy of the application's own, a log line that says why somebody was refused",
 )
 _API = "security.istio.io/v1"
+_LONGEST_NAME = 200  # of 253 that Kubernetes allows, with what is put before and behind
 # what marks a token that is no bearer token of a service alone; a condition wants a text to compare
 _MARKS = (
     *("cnf][jkt", "cnf][kid", "cnf][x5t#S256", "cnf][jwk][kty"),
     *("act][sub", "act][iss", "sub_id][format", "sub_id][sub"),
 )
+# what the application would believe of a caller; S2S-Caller is replaced
+_OURS = IDENTITY[1:]
 
 
 def istio(plan: Plan, labels: Mapping[str, str] | None = None) -> str:
@@ -48,10 +51,12 @@ def istio(plan: Plan, labels: Mapping[str, str] | None = None) -> str:
     """
     check(plan, "istio", CAN)
     selector = {"selector": {"matchLabels": dict(labels)}} if labels else {}
-    url = urlsplit(plan.audience)
-    name = re.sub("[^a-z0-9]+", "-", f"s2s-mesh-{url.netloc}{url.path}".lower()).strip("-")
+    name = _name(plan.audience)
     tokens = {"jwtRules": [_rule(plan, caller) for caller in plan.callers]}
-    bound = {"action": "DENY", "rules": [{"when": [_when(mark, "*")]} for mark in _MARKS]}
+    denied = [f"request.auth.claims[{mark}]" for mark in _MARKS] + [
+        f"request.headers[{name}]" for name in _OURS
+    ]
+    bound = {"action": "DENY", "rules": [{"when": [{"key": key, "values": ["*"]}]} for key in denied]}
     allowed = {"action": "ALLOW", "rules": list(_rules(plan))}
     resources = (
         ("RequestAuthentication", name, tokens),
@@ -64,6 +69,12 @@ def istio(plan: Plan, labels: Mapping[str, str] | None = None) -> str:
     ]
     banner = plan.banner("Istio resources", LIMITS)
     return "---\n".join(document(() if index else banner, one) for index, one in enumerate(documents))
+
+
+def _name(audience: str) -> str:
+    """What the resources of an audience are called: no two have the same, or one would replace the other."""
+    words = re.sub("[^a-z0-9]+", "-", audience.partition("://")[2].lower()).strip("-")
+    return f"s2s-mesh-{words[:_LONGEST_NAME]}-{sha256(audience.encode()).hexdigest()[:8]}"
 
 
 def _rule(plan: Plan, caller: Caller) -> dict[str, Any]:
@@ -85,20 +96,16 @@ def _rules(plan: Plan) -> Iterator[dict[str, Any]]:
     for opening in openings:
         for caller in plan.callers if opening is None else opening.callers:
             where = {} if opening is None else {"to": [{"operation": _operation(opening)}]}
-            who = {
-                # iss and sub, which are the same where no user is carried
-                "from": [{"source": {"requestPrincipals": [f"{caller.issuer}/{caller.issuer}"]}}],
-                **where,
-            }
+            # no requestPrincipals: "iss/sub" of two URLs can be parted in several ways, and Istio does
             own = [
+                *(_when(claim, caller.issuer) for claim in ("iss", "sub", "client_id")),
                 {"key": "request.auth.audiences", "values": [plan.audience]},
-                _when("client_id", caller.issuer),
             ]
             scopes = () if opening is None else opening.scopes
             if scopes:
-                yield {**who, "when": [*own, *(_when("scope", scope) for scope in scopes)]}
+                yield {**where, "when": [*own, *(_when("scope", scope) for scope in scopes)]}
                 own.append({"key": "request.auth.claims[scope]", "notValues": ["*"]})
-            yield {**who, "when": own}
+            yield {**where, "when": own}
 
 
 def _when(claim: str, value: str) -> dict[str, Any]:
@@ -106,9 +113,10 @@ def _when(claim: str, value: str) -> dict[str, Any]:
 
 
 def _operation(opening: Opening) -> dict[str, Any]:
-    return {"methods": list(opening.methods), "paths": [_path(opening.template)]}
-
-
-def _path(template: PathTemplate) -> str:
-    parts = ["{*}" if segment is None else segment for segment in template.segments]
-    return "/" + "/".join([*parts, "{**}"] if template.tail else parts)
+    parts = ["{*}" if segment is None else segment for segment in opening.template.segments]
+    methods = list(opening.methods)
+    if not opening.template.tail:
+        return {"methods": methods, "paths": ["/" + "/".join(parts)]}
+    folder = "/" + "".join(f"{part}/" for part in parts)
+    # {**} also matches nothing, which {x:path} does not
+    return {"methods": methods, "paths": [folder + "{**}"], "notPaths": [folder]}

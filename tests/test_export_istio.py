@@ -121,29 +121,70 @@ def test_the_workload() -> None:
 def test_routes() -> None:
     """A route opens for those whose grant covers its scopes: with the scopes in the token, or with none."""
     _, *rules = exported(TRUST + ROUTES)[2]["spec"]["rules"]
-    who = [(rule["from"][0]["source"]["requestPrincipals"], rule["to"][0]["operation"]) for rule in rules]
+    where = [rule["to"] for rule in rules]
     card = {"methods": ["GET", "HEAD", "PUT"], "paths": ["/wallets/{*}/card"]}
-    reports = {"methods": ["POST"], "paths": ["/reports/{**}"]}
-    edge, ledger = [f"{EDGE}/{EDGE}"], [f"{LEDGER}/{LEDGER}"]
-    assert who == [(edge, card), (edge, card), (edge, reports), (ledger, reports)]
-    own = [
-        {"key": "request.auth.audiences", "values": [WALLETS]},
-        {"key": "request.auth.claims[client_id]", "values": [EDGE]},
-    ]
+    # {**} matches nothing too, which our {rest:path} does not
+    reports = {"methods": ["POST"], "paths": ["/reports/{**}"], "notPaths": ["/reports/"]}
+    assert where == [[{"operation": one}] for one in (card, card, reports, reports)]
+    own = is_caller(EDGE)
     scope = "request.auth.claims[scope]"
     both = [{"key": scope, "values": ["cards:read"]}, {"key": scope, "values": ["cards:write"]}]
-    assert [rule["when"] for rule in rules[:3]] == [
+    assert [rule["when"] for rule in rules] == [
         [*own, *both],
         [*own, {"key": scope, "notValues": ["*"]}],
         own,
+        is_caller(LEDGER),
+    ]
+    assert all(rule.keys() == {"to", "when"} for rule in rules)
+
+
+def is_caller(issuer: str) -> list[dict[str, Any]]:
+    """The conditions for a token of one caller: each claim by itself; "iss/sub" has several slashes."""
+    claims = [
+        {"key": f"request.auth.claims[{name}]", "values": [issuer]} for name in ("iss", "sub", "client_id")
+    ]
+    return [*claims, {"key": "request.auth.audiences", "values": [WALLETS]}]
+
+
+def test_a_tail() -> None:
+    """A rule for all below a folder does not open the folder itself, which may have a rule of its own."""
+    rows = "".join(
+        f'[[route]]\naudience = "{WALLETS}"\npath = "{path}"\nmethods = ["GET"]\n'
+        for path in ("/z/{rest:path}", "/a/{x}/{rest:path}")
+    )
+    _, *rules = exported(TRUST + rows)[2]["spec"]["rules"]
+    operations = [rule["to"][0]["operation"] for rule in rules]
+    assert [(one["paths"], one["notPaths"]) for one in operations[::2]] == [
+        (["/z/{**}"], ["/z/"]),
+        (["/a/{*}/{**}"], ["/a/{*}/"]),
     ]
 
 
 def test_no_routes() -> None:
     """Every caller may go everywhere, and nobody else."""
-    for rule in exported(TRUST)[2]["spec"]["rules"][1:]:
-        assert "to" not in rule
-        assert len(rule["from"][0]["source"]["requestPrincipals"]) == 1
+    _, *rules = exported(TRUST)[2]["spec"]["rules"]
+    assert rules == [{"when": is_caller(EDGE)}, {"when": is_caller(LEDGER)}]
+
+
+def test_names() -> None:
+    """No two audiences share a name, for the resources of one would replace those of the other."""
+    audiences = (
+        *("https://a.example.com", "https://a-example.com", "https://a.example.com:8443"),
+        *("https://a.example.com/8443", "https://a.example.com/x-y", "https://a.example.com/x/y"),
+        *(
+            "https://a.example.com/X/y",
+            "https://a.example.com/bearer/only",
+            f"https://a.example.com/{'x' * 400}",
+        ),
+    )
+    called = []
+    for audience in audiences:
+        text = f'version = 1\n[[allow]]\nissuer = "{EDGE}"\naudience = "{audience}"\n'
+        made = istio(plan(TrustConfig.parse(text), audience, source="trust.toml", digest="0" * 64))
+        called += [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(made)]
+    assert len(set(called)) == 3 * len(audiences)
+    assert all(re.fullmatch("s2s-mesh-a-example-com-[a-z0-9-]{8,}", name) for _, name in called)
+    assert max(len(name) for _, name in called) <= 253
 
 
 def test_its_own_documents() -> None:
@@ -154,8 +195,18 @@ def test_its_own_documents() -> None:
 
 
 def test_bound_tokens_are_denied() -> None:
-    """Those that are bound to a key, and those that carry a user."""
+    """Those that are bound to a key or carry a user, and requests that name scopes or a user themselves."""
     denied = exported(TRUST)[1]["spec"]
     assert denied["action"] == "DENY"
-    keys = {rule["when"][0]["key"] for rule in denied["rules"]}
-    assert {"request.auth.claims[cnf][jkt]", "request.auth.claims[act][sub]"} <= keys
+    claims = (
+        "cnf][jkt",
+        "cnf][kid",
+        "cnf][x5t#S256",
+        "cnf][jwk][kty",
+        "act][sub",
+        "act][iss",
+        "sub_id][format",
+    )
+    keys = [f"request.auth.claims[{name}]" for name in (*claims, "sub_id][sub")]
+    keys += [f"request.headers[{name}]" for name in ("s2s-scopes", "s2s-user", "s2s-user-issuer")]
+    assert denied["rules"] == [{"when": [{"key": key, "values": ["*"]}]} for key in keys]
