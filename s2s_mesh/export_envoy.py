@@ -23,7 +23,7 @@ CAN: frozenset[Feature] = frozenset(
         Feature.LEEWAY,
         Feature.JWKS_FILE,
         Feature.CA_FILE,
-        Feature.NOT_ASCII,
+        Feature.PATH,
     }
 )
 LIMITS: tuple[str, ...] = (

@@ -16,7 +16,7 @@ CAN: frozenset[Feature] = frozenset(
         Feature.TYP,
         Feature.LIFE,
         Feature.LEEWAY,
-        Feature.NOT_ASCII,
+        Feature.PATH,
     }
 )
 LIMITS: tuple[str, ...] = (

@@ -21,6 +21,8 @@ from .trust_issuers import Accepted
 from .wellknown import DOCUMENTS, absolute_paths
 
 _USUAL = Accepted(issuer="")
+# segments that every program reads as they stand; Envoy's URI templates, which Istio uses, know no others
+_PLAIN = re.compile(r"[A-Za-z0-9._~!$&'()+,:@-]+")
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +127,8 @@ class Feature(Enum):
     RELATIVE_CA_FILE = "ca_file with a relative name, which means another file elsewhere"
     DISCOVERY = "discovery: give jwks_uri"
     JWKS_ORIGINS = "jwks_origins"
-    NOT_ASCII = "a path with characters beyond ASCII"
+    EDDSA = "eddsa: the older name of Ed25519"
+    PATH = "a path with others than letters, digits and -._~!$&'()+,:@ of ASCII"
     OTHER = "which no export knows"
 
 
@@ -206,56 +209,64 @@ def _opening(rule: RouteRule, callers: tuple[Caller, ...]) -> Opening:
 
 def _wanted(found: Plan) -> Iterator[tuple[str, Feature]]:
     """Everything that not every target can do, with the place in the trust file that asks for it."""
-    for rule in found.trust.routes:
+    for rule, opening in zip(found.trust.routes, found.openings, strict=True):
         where = f"[[route]] {' '.join(sorted(rule.methods))} {rule.path}"
         for wanted, feature in (
             (rule.proof == "wpt", Feature.PROOF),
             (rule.proof not in {"bearer", "wpt"}, Feature.OTHER_PROOF),
             (rule.replay != "allow", Feature.ONCE),
             (rule.user != "none", Feature.USER),
-            (not rule.path.isascii(), Feature.NOT_ASCII),
+            (not all(map(_PLAIN.fullmatch, filter(None, opening.template.segments))), Feature.PATH),
         ):
             if wanted:
                 yield where, feature
+        yield from _unknown(rule, where + " ")
     for pair in found.trust.pairs.values():
+        where = f"[[allow]] {pair.issuer}"
         if pair.may_act_for:
-            yield f"[[allow]] {pair.issuer}", Feature.MAY_ACT_FOR
+            yield where, Feature.MAY_ACT_FOR
+        yield from _unknown(pair, where + " ")
     for txn in found.trust.transactions:
         yield f"[[txn]] {txn.issuer}", Feature.TXN
     for issuer in found.trust.foreign_issuers:
         yield f'[foreign_issuers."{issuer}"]', Feature.FOREIGN
     for row in found.trust.legacy:
         yield f"[[legacy]] {row.issuer}", Feature.LEGACY
-    for name in _unknown(found.trust):
-        yield name, Feature.OTHER
+    yield from _unknown(found.trust, "")
     for caller in found.callers:
+        where = f'[issuers."{caller.issuer}"]'
         for feature, wants in _OF_ISSUERS.items():
             if wants(caller.trust):
-                yield f'[issuers."{caller.issuer}"]', feature
-        for name in _unknown(caller.trust):
-            yield f'[issuers."{caller.issuer}"] {name}', Feature.OTHER
+                yield where, feature
+        yield from _unknown(caller.trust, where + " ")
 
 
 # what is looked at here, or is of no concern at the door; a member that came later is neither
-_KNOWN = frozenset(
-    {
+_KNOWN = {
+    TrustConfig: {
         *("issuers", "pairs", "routes", "user_issuers", "transactions", "services", "legacy"),
-        *("foreign_issuers", "subjects"),
-        *("allow_loopback_http", "warnings", "issuer", "algorithms", "types", "leeway", "max_token_life"),
-        *("jwks_uri", "jwks_file", "discovery", "jwks_origins", "ca_file", "allow_plain_http"),
-    }
-)
+        *("foreign_issuers", "header_members", "subjects", "allow_loopback_http", "warnings"),
+    },
+    IssuerTrust: {
+        *("issuer", "algorithms", "types", "leeway", "max_token_life", "jwks_uri", "jwks_file", "eddsa"),
+        *("discovery", "jwks_origins", "ca_file", "allow_plain_http", "allow_loopback_http"),
+    },
+    TrustedPair: {"issuer", "audience", "scopes", "may_act_for"},
+    RouteRule: {"audience", "path", "methods", "scopes", "user", "proof", "replay"},
+}
 
 
-def _unknown(entry: msgspec.Struct) -> Iterator[str]:
+def _unknown(entry: msgspec.Struct, where: str) -> Iterator[tuple[str, Feature]]:
     """Members that say something, of which nobody here has heard."""
+    known = next(names for kind, names in _KNOWN.items() if isinstance(entry, kind))
     for field in msgspec.structs.fields(entry):
-        if field.name not in _KNOWN and getattr(entry, field.name) != field.default:
-            yield field.name
+        if field.name not in known and getattr(entry, field.name) != field.default:
+            yield where + field.name, Feature.OTHER
 
 
 _OF_ISSUERS: dict[Feature, Callable[[IssuerTrust], bool]] = {
     Feature.ED25519: lambda trust: "Ed25519" in trust.algorithms,
+    Feature.EDDSA: lambda trust: trust.eddsa,
     Feature.ALGORITHMS: lambda trust: trust.algorithms - {"Ed25519"} != _USUAL.algorithms,
     Feature.TYP: lambda trust: trust.types != _USUAL.types,
     Feature.LIFE: lambda trust: trust.max_token_life != _USUAL.max_token_life,

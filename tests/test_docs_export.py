@@ -61,6 +61,7 @@ ROWS = {
     "`[foreign_issuers]`": Feature.FOREIGN,
     "`algorithms` with Ed25519": Feature.ED25519,
     "`algorithms` other than the defaults": Feature.ALGORITHMS,
+    "`eddsa`": Feature.EDDSA,
     "`typ` other than `at+jwt`": Feature.TYP,
     "`max_token_life` other than 15 m": Feature.LIFE,
     "`leeway` other than 30 s": Feature.LEEWAY,
@@ -70,7 +71,7 @@ ROWS = {
     "`ca_file`, a relative name": Feature.RELATIVE_CA_FILE,
     "`discovery`": Feature.DISCOVERY,
     "`jwks_origins`": Feature.JWKS_ORIGINS,
-    "a path with characters beyond ASCII": Feature.NOT_ASCII,
+    "a path with other characters than ASCII letters, digits, `-._~!$&'()+,:@`": Feature.PATH,
     "a member that came after this page": Feature.OTHER,
 }
 CAN = {

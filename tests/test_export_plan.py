@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
@@ -20,7 +19,7 @@ from s2s_mesh.export_lua import PROGRAM
 from s2s_mesh.export_nginx import nginx
 from s2s_mesh.export_plan import Feature, NotExportable, Plan, plan
 from s2s_mesh.export_yaml import document
-from s2s_mesh.trust import IssuerTrust, TrustConfig
+from s2s_mesh.trust import TrustConfig
 
 from .tokens import EDGE, LEDGER, LOGIN, WALLETS
 
@@ -61,6 +60,7 @@ ROUTE = "[[route]] PUT /wallets/{x}"
 # a trust file, what stands in the way, where, and for whom it does not
 ROWS: list[tuple[str, Feature | None, str, set[str]]] = [
     (ALLOW + route(), None, "", set(WRITERS)),
+    (ALLOW + route(path="/Az09-._~!$&'()+,:@/{x}/"), None, "", set(WRITERS)),
     (ALLOW + OTHERS + f'[issuers."{WALLETS}"]\ndiscovery = true\n', None, "", set(WRITERS)),
     (ALLOW + route('proof = "wpt"'), Feature.PROOF, ROUTE, {"nginx"}),
     (ALLOW + route('proof = "mtls"'), Feature.OTHER_PROOF, ROUTE, set()),
@@ -91,7 +91,11 @@ ROWS: list[tuple[str, Feature | None, str, set[str]]] = [
         ISSUER,
         {"nginx"},
     ),
-    (ALLOW + route(path="/café"), Feature.NOT_ASCII, "[[route]] PUT /café", {"nginx", "jose", "envoy"}),
+    (ALLOW + issuer("eddsa = true"), Feature.EDDSA, ISSUER, {"nginx"}),
+    *(
+        (ALLOW + route(path=path), Feature.PATH, f"[[route]] PUT {path}", {"nginx", "jose", "envoy"})
+        for path in ("/café", "/{x}/a b", "/a[b]", "/{x}/a=b", "/a|b/{y:path}", "/`")
+    ),
 ]
 
 
@@ -114,38 +118,6 @@ def test_what_cannot_be_enforced(
 def test_every_feature_has_a_row() -> None:
     """Nothing that is refused is untested."""
     assert {feature for _, feature, _, _ in ROWS} == {None, *Feature} - {Feature.OTHER}
-
-
-class LaterIssuer(IssuerTrust, frozen=True, kw_only=True):
-    """One with a member that came after the exporters."""
-
-    thumbs: tuple[str, ...] = ()
-
-
-class LaterConfig(TrustConfig, frozen=True, kw_only=True):
-    """A trust file with rows that came after the exporters."""
-
-    trees: tuple[str, ...] = ()
-
-
-@pytest.mark.parametrize("target", ["envoy", "istio", "jose"])
-def test_what_came_later(target: str) -> None:
-    """Members of the trust file that no exporter has heard of are refused where they say something."""
-    for said in ((), ("something",)):
-        found = of(ALLOW)
-        issuer = LaterIssuer(**msgspec.structs.asdict(found.trust.issuers[EDGE]), thumbs=said)
-        callers = (msgspec.structs.replace(found.callers[0], trust=issuer),)
-        later = LaterConfig(**msgspec.structs.asdict(found.trust), trees=said)
-        found = msgspec.structs.replace(found, callers=callers, trust=later)
-        if said:
-            with pytest.raises(NotExportable) as refused:
-                WRITERS[target](found)
-            assert refused.value.problems == (
-                f"trees: {Feature.OTHER.value}",
-                f"{ISSUER} thumbs: {Feature.OTHER.value}",
-            )
-        else:
-            assert WALLETS in WRITERS[target](found)
 
 
 def test_all_of_it_is_said_at_once() -> None:
