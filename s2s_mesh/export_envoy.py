@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .export_lua import PROGRAM
-from .export_plan import Caller, Feature, Opening, Plan, check, literal
+from .export_plan import STRIPPED, Caller, Feature, Opening, Plan, check, literal
 from .export_yaml import document
 from .forward_auth import IDENTITY, REQUEST_ID
 
@@ -38,18 +38,6 @@ _JWT, _DOOR = "envoy.filters.http.jwt_authn", "s2s_mesh"
 _SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 _CACHE = "300s"  # the max-age of our own key sets, I-R2
 _TIMEOUT = "5s"
-# by which some frameworks take method or path from elsewhere, and what only a proxy may say (RFC 9440 too)
-_STRIPPED = (
-    *IDENTITY,
-    REQUEST_ID,
-    "client-cert",
-    "client-cert-chain",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-)
 _FOR_OTHERS = ("act", "cnf", "sub_id")
 
 
@@ -123,7 +111,7 @@ def _filter(name: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _removed() -> list[dict[str, Any]]:
-    return [{"remove": name} for name in _STRIPPED]
+    return [{"remove": name} for name in (*IDENTITY, REQUEST_ID, *STRIPPED)]
 
 
 def _program(plan: Plan) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from .export_plan import Feature, Opening, Plan, check
+from .export_plan import CERTIFICATES, STRIPPED, Feature, Opening, Plan, check
 from .forward_auth import IDENTITY, REQUEST_ID
 
 # the gateway does what the trust file says; a client certificate it is not told of here
@@ -21,15 +21,6 @@ LIMITS: tuple[str, ...] = (
     "  s2s-mesh gateway --front nginx --port 9000",
     "a path with a broken escape or %00, which nginx refuses also where every path is open",
 )
-_CREDENTIALS = (
-    *("Authorization", "Workload-Identity-Token", "Workload-Proof-Token", "Txn-Token", "S2S-User-Token"),
-)
-# by which some frameworks take method or path from elsewhere
-_OVERRIDES = (
-    *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"),
-)
-# nginx asks for no certificate here, so nobody's word about one is handed on
-_CERTIFICATES = ("Client-Cert", "Client-Cert-Chain", "X-Forwarded-Client-Cert")
 _STATUSES = ((400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"))
 
 
@@ -62,10 +53,13 @@ def _http(plan: Plan) -> Iterator[str]:
 
 
 def _key(opening: Opening) -> str:
-    """A method and path as nginx (PCRE) matches them, as a text that its parser reads."""
-    regex = f"~^({'|'.join(opening.methods)}) {opening.regex}$"
-    # within quotes nginx takes a backslash before these for its own
-    return '"' + regex.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """A method and path as nginx (PCRE) matches them; `$` would also match before a line feed at the end."""
+    return _quoted(rf"~^({'|'.join(opening.methods)}) {opening.regex}\z")
+
+
+def _quoted(text: str) -> str:
+    """A text as the parser of nginx reads it: within quotes it takes a backslash before these for its own."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _server(plan: Plan) -> Iterator[str]:
@@ -83,7 +77,7 @@ def _server(plan: Plan) -> Iterator[str]:
     yield "    # these replace what the client sent under the same names; an empty one is not sent at all"
     for name, variable in variables.items():
         yield f"    proxy_set_header {name} {variable};"
-    yield from (f'    proxy_set_header {name} "";' for name in (*_CREDENTIALS, *_CERTIFICATES, *_OVERRIDES))
+    yield from (f'    proxy_set_header {name} "";' for name in ("authorization", *STRIPPED))
     yield from (
         "}",
         "location = /_s2s_mesh {",
@@ -92,7 +86,7 @@ def _server(plan: Plan) -> Iterator[str]:
     )
     yield from ("    proxy_pass_request_body off;", '    proxy_set_header Content-Length "";')
     yield "    proxy_set_header X-Original-Method $request_method;"
-    yield from (f'    proxy_set_header {name} "";' for name in _CERTIFICATES)
+    yield from (f'    proxy_set_header {name} "";' for name in CERTIFICATES)
     yield from ("    proxy_set_header X-Original-URI $request_uri;", "}")
     yield "# auth_request knows 2xx, 401 and 403; it makes 500 of the 400 and the 503, told apart here"
     yield from ("location @s2s_mesh_refused {", "    internal;", "    auth_request off;")
@@ -108,7 +102,7 @@ def _server(plan: Plan) -> Iterator[str]:
     yield from ("}", "# our own documents, for the services that we call")
     for path in plan.public:
         # a location is compared with the decoded path
-        yield f'location = "{unquote(path)}" {{ proxy_pass http://127.0.0.1:9000{path}; }}'
+        yield f"location = {_quoted(unquote(path))} {{ proxy_pass http://127.0.0.1:9000{path}; }}"
 
 
 def _indented(lines: Iterator[str]) -> list[str]:

@@ -13,13 +13,23 @@ from enum import Enum
 import msgspec
 
 from . import spiffe_bundle
+from .certificates import CLIENT_CERT, XFCC
 from .errors import ConfigError
 from .identity import ServiceId
 from .routes import PathTemplate
 from .trust import IssuerTrust, RouteRule, TrustConfig, TrustedPair
 from .trust_issuers import Accepted
+from .users import TXN_TOKEN_FIELD, USER_TOKEN_FIELD
 from .wellknown import DOCUMENTS, absolute_paths
 
+# what only a proxy may say that asks for certificates, which none of these does
+CERTIFICATES: tuple[str, ...] = (CLIENT_CERT, "client-cert-chain", XFCC)
+# what reaches no application: credentials beside Authorization, and what may name another method or path
+STRIPPED: tuple[str, ...] = (
+    *CERTIFICATES,
+    *("workload-identity-token", "workload-proof-token", TXN_TOKEN_FIELD, USER_TOKEN_FIELD),
+    *("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"),
+)
 _USUAL = Accepted(issuer="")
 # segments that every program reads as they stand; Envoy's URI templates, which Istio uses, know no others
 _PLAIN = re.compile(r"[A-Za-z0-9._~!$&'()+,:@-]+")

@@ -9,8 +9,8 @@ from typing import Any
 
 # what YAML 1.1 and 1.2 read alike without quotes; words such as `no` and `null` are not among these
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-# many lines that can stand as they are
-_BLOCK = re.compile(r"[^\s](?:.*\n)+(?<=[^\n]\n)")
+# many lines that can stand as they are: printable ASCII, no space at their ends, the first and last not empty
+_BLOCK = re.compile(r"(?=[!-~])(?:(?:[ -~]*[!-~])?\n)*[ -~]*[!-~]\n")
 _WORDS = frozenset({"false", "n", "no", "null", "off", "on", "true", "y", "yes"})
 
 
@@ -34,7 +34,7 @@ def _member(begins: str, value: Any, indent: str) -> Iterator[str]:
         yield from _sequence(value, indent + "  ")
     elif isinstance(value, str) and _BLOCK.fullmatch(value):
         yield f"{begins} |"
-        yield from (f"{indent}  {line}".rstrip() for line in value.splitlines())
+        yield from (f"{indent}  {line}" if line else "" for line in value.split("\n")[:-1])
     else:
         yield f"{begins} {_scalar(value)}"
 
@@ -55,5 +55,8 @@ def _scalar(value: Any) -> str:
 
 def _text(value: str) -> str:
     plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
-    # a JSON text is a YAML one
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    if plain:
+        return value
+    # a JSON text is a YAML one, but for characters that YAML does not know or breaks lines at
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)

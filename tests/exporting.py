@@ -16,6 +16,7 @@ from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
 from s2s_mesh.drivers import drive
+from s2s_mesh.export_plan import STRIPPED
 from s2s_mesh.inbound import Admitted, Inbound, RequestFacts
 from s2s_mesh.jwks_client import JWKSClient
 from s2s_mesh.jws import b64url_encode
@@ -49,6 +50,7 @@ ROUTES = (
     ("DELETE GET", "/admin/{rest:path}", "admin"),
     ("GET", "/café/{x}/menü", ""),
     ("GET", "/files/a.b+c(1)[x]", ""),
+    ("GET", "/odd/^a|b$(.+)'\"<&>`/{x}", ""),
     ("GET", "/slash/", ""),
     ("GET", "/", ""),
 )
@@ -79,7 +81,8 @@ def trust_text(places: Mapping[str, str], *, routed: bool = True) -> str:
         ]
     lines += ["[[allow]]", f'issuer = "{STRANGER}"', f'audience = "{LEDGER}"']
     for methods, path, scopes in ROUTES if routed else ():
-        lines += ["[[route]]", f'audience = "{WALLETS}"', f'path = "{path}"', f"methods = {methods.split()}"]
+        lines += ["[[route]]", f'audience = "{WALLETS}"', f"methods = {methods.split()}"]
+        lines += [f"path = {json.dumps(path, ensure_ascii=False)}"]
         lines += [f"scopes = {scopes.split()}"]
     return "\n".join(lines) + "\n"
 
@@ -245,6 +248,7 @@ OPEN_DOORS = (
     (REPORTS, "OPTIONS", "/reports"),
     (REPORTS, "GET", quoted("/café/1/menü")),
     (EDGE, "GET", "/files/a.b+c(1)[x]"),
+    (EDGE, "GET", "/odd/%5Ea%7Cb$(.+)'%22%3C&%3E%60/1"),
     (EDGE, "GET", "/slash/"),
     (LEDGER, "GET", "/"),
 )
@@ -388,6 +392,7 @@ PATHS = r"""
 /both/ /bothx /x/both /admin /admin/ /admin/a /admin/a/b/c/ /admin//a /admin/a// /admin/%2e /reports
 /reports? /reportsx /caf%c3%a9/x/men%c3%bc /CAF%C3%A9/x/men%C3%BC /cafe/x/menu /files/a.b+c(1)[x]
 /files/aXb+c(1)[x] /files/a.bbc(1)[x] /files/a%2Eb%2Bc%281%29%5Bx%5D /slash /slash/ /slash// / /%20
+/odd/^a|b$(.+)'"<&>`/1 /odd/%5Ea%7Cb$(.+)'%22%3C&%3E%60/%24 /odd/%5Ea/1 /odd/b/1 /odd/b$xx'%22%3C&%3E%60/1
 /unknown /wallets/| /wallets/" /wallets/^ /wallets/~`'
 """
 KINDS: dict[str, dict[str, Change]] = {
@@ -660,10 +665,7 @@ KINDS: dict[str, dict[str, Change]] = {
                 ("S2S-Caller", LEDGER),
                 ("S2S_Caller", LEDGER),
                 ("S2S-Scopes", "admin"),
-                ("X-Original-URL", "/admin/x"),
-                ("Client-Cert", ":bm9ib2R5:"),
-                ("X-Forwarded-Client-Cert", "Hash=00"),
-                ("X-HTTP-Method-Override", "DELETE"),
+                *((name, "DELETE") for name in STRIPPED),
             ],
         ),
         **_sets("query", "?access_token=x", "?a=b&access%5Ftoken=", "?access_tokens=1", "?ACCESS_TOKEN=1"),
@@ -781,8 +783,7 @@ def _is_told(body: bytes, ours: Admitted) -> bool:
     """Whether the application is told who calls, by nobody else, and gets no credential."""
     told = json.loads(body)
     names = [name.lower().replace("_", "-") for name in told["fields"][::2]]
-    stripped = {"authorization", "x-original-url", "x-http-method-override"}
-    kept = (stripped | {"client-cert", "x-forwarded-client-cert"}) & set(names)
+    kept = {"authorization", *STRIPPED} & set(names)
     assert ours.principal is not None
     # scopes where the door tells any
     scopes = told["caller"]["scopes"] in ([], sorted(ours.principal.scopes))

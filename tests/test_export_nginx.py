@@ -93,6 +93,9 @@ def test_a_gateway_with_another_trust_file(tmp_path: Path) -> None:
             ("GET", "/unknown", 502),
             ("GET", "/wallets/42/", 502),
             ("GET", "/wallets//42", 502),
+            ("GET", "/reports", 200),
+            ("GET", "/reports%0A", 502),
+            ("GET", "/slash/%0a", 502),
             ("GET", "/caf%C3%A9/1/men%C3%BC", 200),
             ("GET", "/files/aXb+c(1)[x]", 502),
         ):

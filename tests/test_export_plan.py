@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +16,6 @@ from s2s_mesh.export_jose import jose
 from s2s_mesh.export_lua import PROGRAM
 from s2s_mesh.export_nginx import nginx
 from s2s_mesh.export_plan import Feature, NotExportable, Plan, plan
-from s2s_mesh.export_yaml import document
 from s2s_mesh.trust import TrustConfig
 
 from .tokens import EDGE, LEDGER, LOGIN, WALLETS
@@ -195,43 +192,6 @@ def filters(text: str) -> list[dict[str, Any]]:
     return [one["typed_config"] for one in listener["filter_chains"][0]["filters"]]
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "plain",
-        "no",
-        "Null",
-        "1",
-        "1.5",
-        "a: b",
-        "- a",
-        "# a",
-        "",
-        " a",
-        'a"b\\c',
-        "é\u00a0x",
-        "~",
-        "a\nb\n\n  c\n",
-        "a\nb",
-        "a\n\n",
-        "  a\nb\n",
-        "\na\n",
-        True,
-        None,
-        7,
-        {},
-        [],
-        {"a": [{"b": ["c", {"d": "e"}]}], "on": {"no": "f"}},
-    ],
-)
-def test_yaml(value: object) -> None:
-    """What is written is what others read."""
-    made = document(["a comment", ""], {"value": value, "other": [value]} if value else {"value": value})
-    assert made.startswith("# a comment\n#\n")
-    read = yaml.safe_load(made)
-    assert read["value"] == value
-
-
 def test_the_lua_program_never_grows_by_the_trust_file() -> None:
     """Below the table of issuers it is the same for everybody; so is the module for Node."""
     for text in (ALLOW, ALLOW + route()):
@@ -239,15 +199,3 @@ def test_the_lua_program_never_grows_by_the_trust_file() -> None:
         program = manager["http_filters"][1]["typed_config"]["default_source_code"]["inline_string"]
         assert program.endswith(PROGRAM)
         assert jose(of(text)).endswith(MODULE)
-
-
-def test_nginx_accepts_a_path_with_its_own_signs(tmp_path: Any) -> None:
-    """Quotes, dollars, braces of a template: nginx reads the file."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        pytest.skip("needs nginx")
-    text = ALLOW + route(path="/a$b'c/{x}/d(e)[f]") + route(path="/é/{rest:path}")
-    (tmp_path / "nginx.conf").write_text(nginx(of(text)), encoding="utf-8")
-    command = [program, "-t", "-p", f"{tmp_path}/", "-c", "nginx.conf", "-g", "pid nginx.pid;"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "syntax is ok" in done.stderr, done.stderr
