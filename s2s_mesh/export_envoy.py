@@ -30,6 +30,7 @@ LIMITS: tuple[str, ...] = (
     "`s2s-mesh deny`: a denied caller gets in until its keys or its row are gone",
     "a policy of the application's own, and a log line that says why somebody was refused",
     "a fetch for an unknown kid: a new key is known after 300 s at most, which the lead of a rotation covers",
+    "a jwks_file is read when Envoy starts; a key set that cannot be fetched anew stays good however long",
     "key sets are read by Envoy's rules: it takes a key without alg, and RSA keys below 2048 bits",
 )
 _API = "type.googleapis.com/envoy"

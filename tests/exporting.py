@@ -19,7 +19,7 @@ from s2s_mesh.drivers import drive
 from s2s_mesh.export_plan import STRIPPED
 from s2s_mesh.inbound import Admitted, Inbound, RequestFacts
 from s2s_mesh.jwks_client import JWKSClient
-from s2s_mesh.jws import b64url_encode
+from s2s_mesh.jws import b64url_decode, b64url_encode
 from s2s_mesh.keys import SigningKey
 from s2s_mesh.refusal import Refusal
 from s2s_mesh.resolver import JWKSCacheLimits, KeyResolver
@@ -62,6 +62,11 @@ def signer(issuer: str, name: str = "first") -> SigningKey:
     return key(ALGORITHMS[issuer], f"{name} of {issuer}")
 
 
+def also(issuer: str) -> list[SigningKey]:
+    """What else is in its key set: a key for an algorithm that the trust file does not accept from it."""
+    return [key("PS256", "another of edge")] if issuer == EDGE else []
+
+
 def trust_text(places: Mapping[str, str], *, routed: bool = True) -> str:
     """The fleet's trust file; `places` says where each issuer's keys are."""
     lines = ["version = 1", "[defaults]", "allow_loopback_http = true"]
@@ -92,7 +97,7 @@ def keys_published() -> Iterator[dict[str, str]]:
     """Where the keys of each issuer are, for the length of the block."""
     with JWKSServer(time.time) as server:
         yield {
-            issuer: server.endpoint(f"{number}.json", signer(issuer)).url
+            issuer: server.endpoint(f"{number}.json", signer(issuer), *also(issuer)).url
             for number, issuer in enumerate(ALGORITHMS)
             if issuer != NOBODY
         }
@@ -194,6 +199,7 @@ class Draft:
         self.fields: list[Field] | None = None
         self.scheme = "Bearer"
         self.sign_with: SigningKey | None = None
+        self.spelled: Callable[[list[str]], Sequence[str]] = list
         self.segments: Callable[[list[str]], Sequence[str]] = list
 
     def claim(self, name: str, value: Any) -> None:
@@ -203,7 +209,7 @@ class Draft:
     def token(self) -> str:
         """The token, signed."""
         texts = [json_text(self.head), json_text(self.claims)]
-        parts = [encode(text).decode() for text in texts]
+        parts = self.spelled([encode(text).decode() for text in texts])
         signature = (self.sign_with or self.signer).sign(".".join(parts).encode())
         return ".".join(self.segments([*parts, b64url_encode(signature).decode()]))
 
@@ -299,6 +305,33 @@ def _segments(**changes: Callable[[list[str]], Sequence[str]]) -> dict[str, Chan
     return {name.replace("_", " "): change(how) for name, how in changes.items()}
 
 
+def _signed(what: str, how: Callable[[list[str]], Sequence[str]]) -> dict[str, Change]:
+    """Header and payload in another spelling, which the signature covers, at each length of base64."""
+
+    def change(spaces: int) -> Change:
+        def spell(draft: Draft) -> None:
+            draft.head["typ"] = Raw(json.dumps(draft.head["typ"]) + " " * spaces)
+            draft.claims["other"] = Raw("1" + " " * spaces)
+            draft.spelled = how
+
+        return spell
+
+    return {f"signed with {what}, {spaces} spaces": change(spaces) for spaces in range(3)}
+
+
+def _octets(*octets: str) -> dict[str, Change]:
+    """A text in the payload with these octets, hexadecimal, in its midst."""
+
+    def change(inside: bytes) -> Change:
+        def spell(draft: Draft) -> None:
+            draft.claims["other"] = "<>"
+            draft.spelled = lambda parts: [parts[0], _replaced(parts[1], b"<>", b"<" + inside + b">")]
+
+        return spell
+
+    return {f"octets {one}": change(bytes.fromhex(one)) for one in octets}
+
+
 def _fields(**changes: Callable[[str], list[Field]]) -> dict[str, Change]:
     def change(how: Callable[[str], list[Field]]) -> Change:
         return lambda draft: setattr(draft, "fields", how(draft.token()))
@@ -349,6 +382,13 @@ def _asks(issuer: str, method: str, path: str) -> Change:
     return change
 
 
+def _with_another_algorithm(draft: Draft) -> None:
+    _asks(EDGE, "GET", "/reports")(draft)
+    draft.claims.pop("scope", None)
+    (draft.signer,) = also(EDGE)
+    draft.head = header(draft.signer)
+
+
 def _signed_by(name: str, alg: str = "") -> Change:
     """Signed by a key that is not published, under the kid of the one that is."""
 
@@ -359,12 +399,35 @@ def _signed_by(name: str, alg: str = "") -> Change:
     return change
 
 
+def _octet_more(issuer: str, method: str, path: str) -> Change:
+    """A good token whose signature has an octet behind it."""
+
+    def change(draft: Draft) -> None:
+        _asks(issuer, method, path)(draft)
+        draft.claims.pop("scope", None)
+        draft.segments = lambda parts: [*parts[:2], _decoded_and(parts[2], b"\0")]
+
+    return change
+
+
+def _decoded_and(segment: str, more: bytes) -> str:
+    return b64url_encode(b64url_decode(segment.encode()) + more).decode()
+
+
 def _last_character(segment: str) -> str:
     """Another spelling of the same bytes, where there is one."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     spare = {2: 16, 3: 4}.get(len(segment) % 4, 1)
     at = alphabet.index(segment[-1])
     return segment[:-1] + alphabet[at + 1 if spare > 1 else at]
+
+
+def _replaced(segment: str, old: bytes, new: bytes) -> str:
+    return b64url_encode(b64url_decode(segment.encode()).replace(old, new, 1)).decode()
+
+
+def _with_bom(segment: str) -> str:
+    return _replaced(segment, b"{", b"\xef\xbb\xbf{")
 
 
 def _flipped(segment: str) -> str:
@@ -393,6 +456,8 @@ PATHS = r"""
 /reports? /reportsx /caf%c3%a9/x/men%c3%bc /CAF%C3%A9/x/men%C3%BC /cafe/x/menu /files/a.b+c(1)[x]
 /files/aXb+c(1)[x] /files/a.bbc(1)[x] /files/a%2Eb%2Bc%281%29%5Bx%5D /slash /slash/ /slash// / /%20
 /odd/^a|b$(.+)'"<&>`/1 /odd/%5Ea%7Cb$(.+)'%22%3C&%3E%60/%24 /odd/%5Ea/1 /odd/b/1 /odd/b$xx'%22%3C&%3E%60/1
+/admin/a%2Fb /admin/a%5Cb /admin/a\b /admin/a%3Bb /admin/a;b /admin/a/.. /admin/%2e%2e/a /admin/a%00
+/admin/%0Aa /admin/a%C2%85 /admin/a%FF /admin/a%
 /unknown /wallets/| /wallets/" /wallets/^ /wallets/~`'
 """
 KINDS: dict[str, dict[str, Change]] = {
@@ -443,6 +508,9 @@ KINDS: dict[str, dict[str, Change]] = {
         **_claim("exp", ABSENT, None, 0, -1, True, "4000000000", 2**53, 10**15, 10**30, 4e9),
         **_claim("nbf", None, 0, -1, 1, True, "1", 1.5, 2**53),
         **_time("nbf", -100, -1, 15, 60, 90, 3600, 0.5),
+        "issued ahead, whatever nbf says": lambda draft: draft.claims.update(
+            iat=draft.now + 60, nbf=draft.now - 100, exp=draft.now + 100
+        ),
         **_time("exp", -0.5, 60.5),
         **_times(
             expired=(-300, -200),
@@ -488,6 +556,7 @@ KINDS: dict[str, dict[str, Change]] = {
     },
     "signature": {
         "another key under this kid": _signed_by("foreign"),
+        "a key of its own for an algorithm that is not accepted": _with_another_algorithm,
         "another algorithm's key": _signed_by("foreign", "RS256"),
         "alg and key of another kind": _signed_by("foreign", "ES256"),
         **{
@@ -495,6 +564,11 @@ KINDS: dict[str, dict[str, Change]] = {
             for issuer in GRANTS
             for other in (EDGE, LEDGER, STRANGER, NOBODY)
             if issuer != other
+        },
+        **{
+            f"an octet more of {issuer}": _octet_more(issuer, method, path)
+            for issuer, method, path in OPEN_DOORS
+            if path in ("/wallets/42", "/reports", "/admin/x/") and method != "HEAD"
         },
         **_segments(
             flipped=lambda parts: [*parts[:2], _flipped(parts[2])],
@@ -524,6 +598,12 @@ KINDS: dict[str, dict[str, Change]] = {
             space=lambda parts: [*parts[:2], parts[2] + " x"],
             bytes_above_ascii=lambda parts: [*parts[:2], parts[2] + "\xe9"],
         ),
+        **_signed("other last bits of the header", lambda parts: [_last_character(parts[0]), parts[1]]),
+        **_signed("other last bits of the payload", lambda parts: [parts[0], _last_character(parts[1])]),
+        **_signed("a padded header", lambda parts: [parts[0] + "=" * (-len(parts[0]) % 4), parts[1]]),
+        **_signed("a padded payload", lambda parts: [parts[0], parts[1] + "=" * (-len(parts[1]) % 4)]),
+        **_signed("a BOM in the header", lambda parts: [_with_bom(parts[0]), parts[1]]),
+        **_signed("a BOM in the payload", lambda parts: [parts[0], _with_bom(parts[1])]),
         **_claim("padding", "x" * 5000, "x" * 6200, "x" * 9000),
         **_head("kid", "x" * 3000),
     },
@@ -601,8 +681,16 @@ KINDS: dict[str, dict[str, Change]] = {
             Raw("{1: 2}"),
             Raw("[1 2]"),
         ),
+        # the first and the last of each length in UTF-8, what is not UTF-8, and the same in longer spellings
+        **_octets("7f", "c280", "dfbf", "e0a080", "ed9fbf", "ee8080", "efbfbf", "f0908080", "f48fbfbf"),
+        **_octets("80", "c080", "c1bf", "e0809f", "e09fbf", "eda080", "edbfbf", "f0808080", "f08fbfbf"),
+        **_octets("f4908080", "f5808080", "ff", "c3", "c328", "e282", "e28228", "f09f98", "f0288cbc"),
         "exp as a float": lambda draft: draft.claim("exp", Raw(f"{draft.claims['exp']}.0")),
         "exp with an exponent": lambda draft: draft.claim("exp", Raw(f"{draft.claims['exp']}e0")),
+        "exp as a float beside a whole one within": lambda draft: draft.claims.update(
+            exp=Raw(f"{draft.claims['exp']}.0"), other=Raw('{"exp": 1}')
+        ),
+        "exp whole beside a float within": lambda draft: draft.claim("other", Raw('{"exp": 1.5}')),
         "iat as a float": lambda draft: draft.claim("iat", Raw(f"{draft.claims['iat']}.0")),
         "aud by an escape": lambda draft: draft.claim(
             "aud", Raw(json.dumps(WALLETS).replace("w", r"\u0077"))
@@ -680,7 +768,39 @@ KINDS: dict[str, dict[str, Change]] = {
 BEYOND: dict[str, Change] = {
     **_claim("other", Raw("9999999999999999"), Raw("-9999999999999999")),
     "method in lower case": lambda draft: setattr(draft, "method", "get"),
+    **{f"octets in the path, {path!r}": _asks(EDGE, "GET", path) for path in ("/\xe9", "/\xc3\xa9")},
     "a fragment": lambda draft: setattr(draft, "query", "?x=1#y"),
+}
+
+
+def _long(header: int = 0, token: int = 0) -> Change:
+    """A header, or a token, of so many bytes."""
+
+    def change(draft: Draft) -> None:
+        _as_issuer(EDGE)(draft)
+        draft.claims["padding"] = Raw("1")
+        typ = json.dumps(draft.head["typ"])
+        # with so many spaces the rest can be made up with whole bytes of the payload
+        for spaces in range(max(0, header - len(json_text(draft.head))), header + 4):
+            draft.head["typ"] = Raw(typ + " " * spaces)
+            rest = token - (len(draft.token()) - len(encode(json_text(draft.claims))))
+            if header or rest % 4 != 1:
+                break
+        if token:
+            missing = rest * 3 // 4 - len(json_text(draft.claims))
+            draft.claims["padding"] = Raw("1" + " " * missing)
+            assert len(draft.token()) == token
+        assert header in (0, len(json_text(draft.head)))
+
+    return change
+
+
+# how long things may be, and whether they are let in
+SIZES: dict[str, tuple[Change, bool]] = {
+    "a header of 2048 bytes": (_long(header=2048), True),
+    "a header of 2049 bytes": (_long(header=2049), False),
+    "a token of 8192 bytes": (_long(token=8192), True),
+    "a token of 8193 bytes": (_long(token=8193), False),
 }
 SHARES = {"good": 22, "caller and route": 14, "scope": 10, "path": 16, "method": 5, "time": 7, "header": 6}
 SHARES |= {"claim": 7, "signature": 4, "form": 3, "JSON": 6, "field": 5}
@@ -713,6 +833,14 @@ def beyond(what: str) -> Request:
     """One of `BEYOND`; we admit each of them."""
     draft = Draft(random.Random(what), int(time.time()))
     BEYOND[what](draft)
+    return draft.request(what)
+
+
+def sized(what: str) -> Request:
+    """One of `SIZES`."""
+    draft = Draft(random.Random(what), int(time.time()))
+    SIZES[what][0](draft)
+    draft.method, draft.path, draft.query = "GET", "/wallets/42", ""
     return draft.request(what)
 
 

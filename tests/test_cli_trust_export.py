@@ -83,7 +83,13 @@ def test_what_cannot_be_enforced(terminal: Terminal) -> None:
             ("jose", "--audience", WALLETS, "--file", "trust.toml", "--selector", "a=b"),
             "--selector is for istio",
         ),
-        (("istio", "--audience", WALLETS, "--file", "trust.toml", "--selector", "wallets"), "LABEL=VALUE"),
+        *(
+            (("istio", "--audience", WALLETS, "--file", "trust.toml", "--selector", label), "LABEL=VALUE")
+            for label in (
+                *("wallets", "=wallets", "app=", "app=a=b", "app= a", "app =a", "app=a,b", "app=*", "-a=b"),
+                *("app=a-", "app=é", "a/b/c=d", "A/b=c", "/a=b", "app=a\n", f"app={'a' * 64}"),
+            )
+        ),
         (("istio", "--audience", WALLETS, "--file", "trust.toml", "--out", "no/where"), "cannot be written"),
     ],
 )
@@ -93,6 +99,14 @@ def test_what_is_a_mistake(terminal: Terminal, options: tuple[str, ...], says: s
     result = terminal.call("trust", "export", *options)
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
+
+
+def test_two_values_for_a_label(terminal: Terminal) -> None:
+    """No workload has both, and one of them would not be what was meant."""
+    options = ("--audience", WALLETS, "--file", "trust.toml", "--selector", "app=a", "--selector", "app=b")
+    result = terminal.call("trust", "export", "istio", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "each label once" in result.stderr
 
 
 def test_the_labels_of_a_workload(terminal: Terminal) -> None:
@@ -105,8 +119,8 @@ def test_the_labels_of_a_workload(terminal: Terminal) -> None:
         "--selector",
         "app=wallets",
         "--selector",
-        "a/b=c",
+        "x.example.com/b_C=d.E",
     )
     made = terminal.call("trust", "export", "istio", *options).stdout
     for one in yaml.safe_load_all(made):
-        assert one["spec"]["selector"] == {"matchLabels": {"app": "wallets", "a/b": "c"}}
+        assert one["spec"]["selector"] == {"matchLabels": {"app": "wallets", "x.example.com/b_C": "d.E"}}

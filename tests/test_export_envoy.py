@@ -20,6 +20,7 @@ from .command_line import PATIENCE, ROOT
 from .exporting import (
     BEYOND,
     SHARES,
+    SIZES,
     Door,
     Receiver,
     Request,
@@ -28,6 +29,7 @@ from .exporting import (
     compare,
     keys_published,
     requests,
+    sized,
     trust_text,
     verdict,
 )
@@ -132,3 +134,11 @@ def test_what_it_refuses_by_nature(pathless: Stand, what: str) -> None:
     request = beyond(what)
     assert verdict(pathless.receiver.judge(request)) == "admitted"
     assert pathless.door.ask(request)[0] in (400, 401)
+
+
+@pytest.mark.parametrize("what", SIZES)
+def test_sizes(pathless: Stand, what: str) -> None:
+    """A byte more is refused by both."""
+    request = sized(what)
+    assert (verdict(pathless.receiver.judge(request)) == "admitted") is SIZES[what][1]
+    assert pathless.door.ask(request)[0] == (200 if SIZES[what][1] else 401)

@@ -16,11 +16,23 @@ from s2s_mesh.export_jose import jose
 from s2s_mesh.export_plan import plan
 from s2s_mesh.trust import TrustConfig
 
-from .exporting import Door, Receiver, Request, compare, keys_published, requests, trust_text
+from .command_line import PATIENCE
+from .exporting import (
+    SIZES,
+    Door,
+    Receiver,
+    Request,
+    compare,
+    keys_published,
+    requests,
+    sized,
+    trust_text,
+    verdict,
+)
 from .interop.node import HERE, MODULES, node, node_modules
 from .jwks_servers import JWKSServer, answer
 from .servers import free_port, missing, wait_until
-from .tokens import EDGE, WALLETS, good, key
+from .tokens import EDGE, WALLETS, encode, good, key
 
 
 class Stand(NamedTuple):
@@ -73,6 +85,33 @@ def test_the_same_requests(tmp_path: Path, routed: bool, count: int) -> None:
         tally = compare(both.door, both.receiver, requests(seed=7, count=count))
     assert tally.different == [], str(tally)
     assert tally.share >= 0.2
+
+
+def test_sizes(tmp_path: Path) -> None:
+    """A byte more is refused by both."""
+    with stand(tmp_path, routed=True) as both:
+        for what, (_, good_one) in SIZES.items():
+            request = sized(what)
+            assert (verdict(both.receiver.judge(request)) == "admitted") is good_one, what
+            assert both.door.ask(request)[0] == (200 if good_one else 401), what
+
+
+def test_reasons_repeat_nothing(tmp_path: Path) -> None:
+    """What somebody sent could be a line of its own in the log."""
+    (tmp_path / "node_modules").symlink_to(node_modules())
+    trust = TrustConfig.parse(ed25519(f"{EDGE}/keys.json"))
+    made = jose(plan(trust, WALLETS, source="trust.toml", digest="0" * 64))
+    made += "const said = (why) => console.log(why.message);\n"
+    made += "for (const token of process.argv.slice(2)) await verifyToken(token).catch(said);\n"
+    (tmp_path / "trust.mjs").write_text(made, encoding="utf-8")
+    tokens = [f"{encode(header_text).decode()}.e30.AAAA" for header_text in (b"a\nb", b"\xff", b"{}")]
+    command = [node(), str(tmp_path / "trust.mjs"), *tokens]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert done.stdout.splitlines() == [
+        "not a token: SyntaxError",
+        "not a token: TypeError",
+        "the header's members",
+    ]
 
 
 def ed25519(place: str) -> str:

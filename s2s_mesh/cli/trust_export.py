@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from hashlib import sha256
@@ -15,6 +16,10 @@ from .output import write_file
 
 if TYPE_CHECKING:
     from ..export_plan import Plan
+
+# labels of Kubernetes: a name below a domain or not, and a value; a value may be empty there
+_VALUE = re.compile("[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_LABEL = re.compile(f"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_VALUE.pattern}", re.ASCII)
 
 
 class Target(str, Enum):
@@ -86,9 +91,16 @@ def export(
 def _labels(target: Target, selector: list[str]) -> dict[str, str]:
     if selector and target is not Target.ISTIO:
         raise typer.BadParameter(f"--selector is for istio; {target.value} knows no workloads")
-    labels = dict(label.partition("=")[::2] for label in selector)
-    if not all(name and value for name, value in labels.items()):
-        raise ConfigError("--selector: expected LABEL=VALUE such as app=wallets")
+    labels: dict[str, str] = {}
+    for label in selector:
+        name, _, value = label.partition("=")
+        # what no workload has would leave the door open; so would one of two values
+        if (
+            not _LABEL.fullmatch(name)
+            or not _VALUE.fullmatch(value)
+            or labels.setdefault(name, value) != value
+        ):
+            raise ConfigError("--selector: expected LABEL=VALUE such as app=wallets, each label once")
     return labels
 
 
