@@ -40,7 +40,7 @@ ALGORITHMS = {
     STRANGER: "ES256",
     NOBODY: "ES256",
 }
-GRANTS = {EDGE: "cards:read cards:write", LEDGER: "admin", BATCH: "cards:read", REPORTS: ""}
+GRANTS = {EDGE: "cards:read cards:write", LEDGER: "admin", BATCH: "cards:read x.y+z", REPORTS: ""}
 ROUTES = (
     ("GET", "/wallets/{wallet_id}", "cards:read"),
     ("PUT", "/wallets/{wallet_id}/card", "cards:write"),
@@ -52,6 +52,7 @@ ROUTES = (
     ("GET", "/files/a.b+c(1)[x]", ""),
     ("GET", "/odd/^a|b$(.+)'\"<&>`/{x}", ""),
     ("GET", "/slash/", ""),
+    ("GET", "/signs", "x.y+z"),
     ("GET", "/", ""),
 )
 Field = tuple[str, str]
@@ -248,6 +249,7 @@ OPEN_DOORS = (
     (EDGE, "PUT", "/both"),
     (BATCH, "GET", "/wallets/a%20b"),
     (BATCH, "POST", "/reports"),
+    (BATCH, "GET", "/signs"),
     (LEDGER, "DELETE", "/admin/users/7"),
     (LEDGER, "GET", "/admin/x/"),
     (REPORTS, "GET", "/reports"),
@@ -389,6 +391,24 @@ def _with_another_algorithm(draft: Draft) -> None:
     draft.head = header(draft.signer)
 
 
+def _says_to_be(issuer: str, method: str, path: str) -> Change:
+    """A token of edge that names another caller wherever it may, at a route of that one alone."""
+
+    def change(draft: Draft) -> None:
+        _asks(EDGE, method, path)(draft)
+        draft.claims.update(sub=issuer, client_id=issuer, scope=GRANTS[issuer])
+
+    return change
+
+
+def _with_scope(issuer: str, method: str, path: str, scope: str) -> Change:
+    def change(draft: Draft) -> None:
+        _asks(issuer, method, path)(draft)
+        draft.claim("scope", scope)
+
+    return change
+
+
 def _signed_by(name: str, alg: str = "") -> Change:
     """Signed by a key that is not published, under the kid of the one that is."""
 
@@ -466,8 +486,24 @@ KINDS: dict[str, dict[str, Change]] = {
         f"{issuer} {method} {path}": _asks(issuer, method, path)
         for issuer in (*GRANTS, STRANGER, NOBODY)
         for _, method, path in OPEN_DOORS
+    }
+    | {
+        "says to be ledger": _says_to_be(LEDGER, "GET", "/admin/x/"),
+        "says to be batch": _says_to_be(BATCH, "GET", "/signs"),
     },
     "scope": {
+        **{
+            f"{scope} at {path}": _with_scope(issuer, "GET", path, scope)
+            for issuer, path, scopes in (
+                (
+                    EDGE,
+                    "/wallets/42",
+                    "cards:read cards:reader xcards:read Cards:read cards cards:read,x cards:write",
+                ),
+                (BATCH, "/signs", "x.y+z x1y+z x.yyz .y+z x.y+zz cards:read"),
+            )
+            for scope in scopes.split()
+        },
         **_claim("scope", "cards:read", "cards:write", "admin", "cards:write cards:read", "admin cards:read"),
         **_claim("scope", "cards:reader", "xcards:read", "Cards:read", "cards", "cards:read,cards:write"),
         **_claim("scope", "", " ", " cards:read", "cards:read ", "cards:read  cards:write", "cards:read\t"),
