@@ -15,7 +15,9 @@ from s2s_mesh.export_jose import PROGRAM as MODULE
 from s2s_mesh.export_jose import jose
 from s2s_mesh.export_lua import PROGRAM
 from s2s_mesh.export_nginx import nginx
-from s2s_mesh.export_plan import Feature, NotExportable, Plan, plan
+from s2s_mesh.export_plan import STRIPPED, Feature, NotExportable, Plan, plan
+from s2s_mesh.forward_auth import IDENTITY, REQUEST_ID
+from s2s_mesh.proof import is_field
 from s2s_mesh.trust import TrustConfig
 
 from .tokens import EDGE, LEDGER, LOGIN, WALLETS
@@ -152,6 +154,23 @@ def test_the_head(target: str) -> None:
     assert all(line.startswith(("# ", "// ")) for line in head)
     assert f"for {WALLETS}: generated, do not edit." in head[0]
     assert f"a?b.toml (sha256 {'d' * 64})" in head[1]
+
+
+def test_what_is_stripped() -> None:
+    """Credentials, words about certificates, names of other methods or paths reach no application."""
+    certificates = {"client-cert", "client-cert-chain", "x-forwarded-client-cert"}
+    credentials = {"workload-identity-token", "workload-proof-token", "txn-token", "s2s-user-token"}
+    methods = {"x-http-method-override", "x-http-method", "x-method-override"}
+    paths = {"x-original-url", "x-rewrite-url"}
+    assert set(STRIPPED) == certificates | credentials | methods | paths
+    assert all(is_field(name.encode()) for name in credentials)
+    made = nginx(of(ALLOW))
+    application, gateway = made.partition("location = /_s2s_mesh {")[::2]
+    assert all(f'proxy_set_header {name} "";' in application for name in ("authorization", *STRIPPED))
+    assert all(f'proxy_set_header {name} "";' in gateway for name in certificates)
+    (manager,) = filters(ALLOW)
+    removed = manager["http_filters"][0]["typed_config"]["mutations"]["request_mutations"]
+    assert {one["remove"] for one in removed} == {*IDENTITY, REQUEST_ID, *STRIPPED}
 
 
 def test_a_route_that_nobody_can_open() -> None:
