@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from . import asap, spiffe_bundle
 from .identity import ServiceId
@@ -70,7 +71,11 @@ class WellKnown:
             *([spiffe_bundle.DOCUMENT] if spiffe else []),
             *([ASAP_KEY] if asap_issuer is not None else []),
         )
-        self.absolute_paths: Mapping[str, str] = absolute_paths(issuer, self.documents)
+        # decoded, as servers hand paths on
+        self._below = unquote(issuer.path)
+        self.absolute_paths: Mapping[str, str] = {
+            unquote(path): document for path, document in absolute_paths(issuer, self.documents).items()
+        }
 
     def document_at(self, path: str) -> str | None:
         """Which document is at a path, decoded, on the host or below the issuer's; None for none of ours."""
@@ -78,7 +83,7 @@ class WellKnown:
             return path
         found = self.absolute_paths.get(path)
         if found is None and self._asap_issuer is not None:
-            for folder in {asap.KEYS + "/", self.issuer.path + asap.KEYS + "/"}:
+            for folder in {asap.KEYS + "/", self._below + asap.KEYS + "/"}:
                 key = path.removeprefix(folder)
                 if asap.is_path(key):  # which a path that begins with a slash is not
                     return asap.KEYS + "/" + key
@@ -155,7 +160,7 @@ class WellKnown:
 
 
 def absolute_paths(issuer: ServiceId, documents: Iterable[str]) -> dict[str, str]:
-    """Documents of an issuer by their path on its host."""
+    """Documents of an issuer by their path on its host, as URLs have it."""
     return {
         **{issuer.path + document: document for document in documents},
         # an issuer with a path also has RFC 8414's form (section 3.1)

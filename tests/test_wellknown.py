@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from s2s_mesh import RotationSchedule, Service, ServiceId, TrustConfig
+from s2s_mesh.asap import KEYS
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keyring import KeyRing
 from s2s_mesh.spiffe_bundle import DOCUMENT as BUNDLE
@@ -269,6 +270,16 @@ def test_paths_on_the_host() -> None:
         "/apis/edge/.well-known/oauth-authorization-server": AUTHORIZATION_SERVER,
         "/.well-known/oauth-authorization-server/apis/edge": AUTHORIZATION_SERVER,
     }
+
+
+def test_paths_on_the_host_are_decoded_as_servers_hand_them_on() -> None:
+    """An issuer whose path has an escape publishes its documents where its URLs lead."""
+    issuer = ServiceId.parse("https://edge.example.com/apis%20old")
+    served = WellKnown(issuer, SCHEDULE, asap_issuer="team/edge")
+    for document in (*DOCUMENTS, KEYS + "/team/edge/kid"):
+        assert served.document_at("/apis old" + document) == document
+        assert served.document_at("/apis%20old" + document) is None
+    assert served.document_at(AUTHORIZATION_SERVER + "/apis old") == AUTHORIZATION_SERVER
 
 
 def test_the_spiffe_bundle_is_there_for_a_service_with_a_spiffe_id_only() -> None:
