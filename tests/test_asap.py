@@ -402,6 +402,9 @@ def test_a_folder_for_a_static_key_server(terminal: Terminal) -> None:
     assert {path.name for path in place.iterdir()} == kids | {"by-hand.pem"}
     (terminal.folder / "taken").write_text("")
     assert "cannot be written" in terminal.call("keys", "export-public", "--asap", "taken").stderr
+    for other in (["--pem"], ["--output", "keys.json"], ["--for", "gcp"]):
+        refused = terminal.call(*command, *other)
+        assert (refused.exit_code, "leave --pem, --output and --for out" in refused.stderr) == (2, True)
     del terminal.environment["S2S_MESH_ASAP_ISSUER"]
     refused = terminal.call(*command)
     assert (refused.exit_code, refused.stdout) == (1, "")

@@ -216,6 +216,8 @@ def export_public(
 
     if consumer not in (None, "gcp"):
         raise typer.BadParameter(f"--for knows gcp only, not {consumer!r}")
+    if asap_folder is not None and (pem or output is not None or consumer is not None):
+        raise typer.BadParameter("--asap writes PEM files into DIR: leave --pem, --output and --for out")
     ring = _stored_ring()
     document = _published(ring)
     if consumer is not None:
