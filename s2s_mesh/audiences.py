@@ -8,6 +8,7 @@ from . import clouds
 from .clouds import Cloud
 from .errors import ConfigError
 from .trust import TrustConfig
+from .trust_values import ASAP
 
 
 def refuse_provider(audience: str, trust: TrustConfig, servers: Collection[str]) -> None:
@@ -24,7 +25,7 @@ def refuse_provider(audience: str, trust: TrustConfig, servers: Collection[str])
         ConfigError: it is one.
     """
     # an ASAP issuer is a service like ours, and gives nobody tokens
-    foreign = {name for name, issuer in trust.foreign_issuers.items() if issuer.profile != "asap"}
+    foreign = {name for name, issuer in trust.foreign_issuers.items() if issuer.profile != ASAP}
     if _is_in(trust.user_issuers.keys() | foreign, audience):
         raise ConfigError(f"{audience} is an identity provider; service tokens are never made out to one")
     if _is_in(servers, audience):

@@ -48,14 +48,14 @@ class UserDoor(ServiceLife):
             TokenRejected: it is refused; `reason` says why. Answer 401.
             Unavailable: nobody can tell just now. Answer 503.
         """
-        runtime = _running(self)
+        runtime = self.awake(self.clock())
         return drive(_verification(self, runtime, token, audience, proved_key), runtime, self.clock)
 
     async def verify_user_async(
         self, token: str | bytes, *, audience: str | None = None, proved_key: str | None = None
     ) -> EndUser:
         """`verify_user` on the event loop, without blocking it."""
-        runtime = _running(self)
+        runtime = self.awake(self.clock())
         return await drive_async(
             _verification(self, runtime, token, audience, proved_key), runtime, self.clock
         )
@@ -109,7 +109,8 @@ class UserDoor(ServiceLife):
             )
         if not 0 < life <= txn_token.MAX_LIFE:
             raise ConfigError(f"life must be 1 to {txn_token.MAX_LIFE} seconds")
-        with self.running().signing() as (ring, now):
+        runtime = self.awake(self.clock())
+        with runtime.signing() as (ring, now):
             users.check(user, now)  # the wait may have been long
             claims = txn_token.build(
                 issuer=self.issuer,
@@ -121,16 +122,10 @@ class UserDoor(ServiceLife):
                 tctx=tctx,
                 rctx=rctx,
             )
-            token, _ = self.running().signer.sign(ring, TokenKind.TRANSACTION, claims, now)
+            token, _ = runtime.signer.sign(ring, TokenKind.TRANSACTION, claims, now)
         return msgspec.structs.replace(
             user, mode="txn", txn=claims["txn"], expires_at=claims["exp"], user_token=None, txn_token=token
         )
-
-
-def _running(door: UserDoor) -> Runtime:
-    runtime = door.running()
-    runtime.check_overdue(door.clock())
-    return runtime
 
 
 def _verification(
