@@ -169,7 +169,9 @@ HeaderMember = Annotated[
 ]
 ClaimName = Annotated[str, member(values.claim, "azp", "The name of a claim.")]
 ClaimValue = Annotated[str, member(values.claim, "payments", "What the claim must say, exactly.")]
+# an empty one would ask for nothing, and seem to ask for something
+ClaimsInside = Annotated[dict[ClaimName, ClaimValue | bool], Meta(min_length=1)]
 ClaimValues = dict[
     ClaimName,
-    Annotated[ClaimValue | bool | dict[ClaimName, ClaimValue | bool], Meta(description="Its value.")],
+    Annotated[ClaimValue | bool | ClaimsInside, Meta(description="Its value.")],
 ]

@@ -216,6 +216,8 @@ class _Reader:
             example = _Meta(kind.value_type)
             inner = f'[{path}."https://..."]' if isinstance(example.kind, mi.StructType) else f"[{path}]"
             return self._unfit(path, value, f"expected tables such as {inner}")
+        if len(value) < (kind.min_length or 0):
+            return self._unfit(path, value, "expected at least one member")
         tables = {}
         for name, table in value.items():
             where = member_path(path, name)

@@ -98,7 +98,9 @@ def found(value: object) -> str:
         return f"found the number {value}"
     if isinstance(value, list):
         return "found an array" if value else "found an empty array"
-    return "found a table" if isinstance(value, dict) else "found a date or time"
+    if isinstance(value, dict):
+        return "found a table" if value else "found an empty table"
+    return "found a date or time"
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -151,6 +151,11 @@ def problems(old: str, new: str) -> tuple[str, ...]:
         ('idp = "github"', "idp = []", "claims.idp (row at line 6): found an empty array; expected a text"),
         ('idp = "github"', 'idp = ""', "claims.idp (row at line 6): found"),
         ('idp = "github"', '"" = "x"', "expected a printable text of 1 to 600 characters"),
+        (
+            'idp = "github"',
+            "idp = {}",
+            "claims.idp (row at line 6): found an empty table; expected at least one member",
+        ),
         ('idp = "github"', "idp = { a = { b = 'x' } }", "found a table; expected a text, true or false: one"),
         (
             'idp = "gitlab"',
@@ -165,6 +170,12 @@ def problems(old: str, new: str) -> tuple[str, ...]:
             f'{TABLE}\nsubject_claims = ["connector"]',
             'subject[0].claims (row at line 7): found no "connector"; expected it, because the issuer\'s '
             "subject_claims lists it",
+        ),
+        (
+            f"{TABLE}\n",
+            f'{TABLE}\nsubject_claims = ["idp"]\n[[subject]]\nissuer = "{HUB}"\nsubject = "reports"\n'
+            f'service = "{EDGE}"\nclaims = {{ idp = {{}} }}\n',
+            "subject[0].claims.idp (row at line 7): found an empty table; expected at least one member",
         ),
         (
             "[[allow]]",

@@ -56,7 +56,8 @@ def test_at_most_twenty() -> None:
         (1.5, "found the number 1.5"),
         ([], "found an empty array"),
         ([1], "found an array"),
-        ({}, "found a table"),
+        ({"a": 1}, "found a table"),
+        ({}, "found an empty table"),
         (dt.date(2026, 1, 1), "found a date or time"),
     ],
 )
