@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from enum import Enum
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,8 +14,10 @@ import msgspec
 from .trust import ForeignIssuer, IssuerTrust, RouteRule, SubjectRule, TrustConfig, TrustedPair
 from .trust_issuers import Accepted
 from .trust_legacy import LegacyRule
+from .trust_report import shown
 
 Row = TypeVar("Row")
+_PLAIN = re.compile(r"[!#-+\--~]+", re.ASCII)  # printable, without spaces, commas and quotes
 _FLAGS = {
     "eddsa": "EdDSA as a name of Ed25519",
     "multi_aud": "tokens that are for others as well",
@@ -200,12 +204,12 @@ def _need(rule: RouteRule) -> str:
 
 def _foreign_issuers(old: TrustConfig, new: TrustConfig) -> Iterator[Change]:
     """Who vouches for whom, and on what terms."""
-    before, after = ({_words(rule): rule for rule in _rules(trust)} for trust in (old, new))
-    for words, was, now in _by_key(before, after):
-        if now is not None and (was is None or was.service != now.service):
-            yield _gains(now.service, f"may call with tokens of {words}")
-        if was is not None and (now is None or was.service != now.service):
-            yield _loses(was.service, f"may no longer call with tokens of {words}")
+    before, after = (frozenset(chain(*trust.subjects.values())) for trust in (old, new))
+    for rule in [*chain(*new.subjects.values()), *chain(*old.subjects.values())]:
+        if rule not in before:
+            yield _gains(rule.service, f"may call with tokens of {_words(rule)}")
+        elif rule not in after:
+            yield _loses(rule.service, f"may no longer call with tokens of {_words(rule)}")
     for caller in sorted({issuer for issuer, _ in old.pairs} & {issuer for issuer, _ in new.pairs}):
         if (caller in old.issuers) != (caller in new.issuers):
             made, words = (_gains, "from now on") if caller in new.issuers else (_loses, "no longer")
@@ -223,19 +227,23 @@ def _foreign_issuers(old: TrustConfig, new: TrustConfig) -> Iterator[Change]:
     yield from _accepted("tokens", old.foreign_issuers, new.foreign_issuers)
 
 
-def _rules(trust: TrustConfig) -> Iterator[SubjectRule]:
-    for rules in trust.subjects.values():
-        yield from rules
-
-
 def _words(rule: SubjectRule) -> str:
-    """What tells the rule from all others, but for the service."""
-    claims = [f"{'.'.join(path)} {_value(value)}" for path, value in rule.claims]
-    return f"{rule.issuer} for {', '.join([rule.subject, *claims])}"
+    """Which tokens are meant; two rules that mean other ones never read alike."""
+    claims = [f"{'.'.join(map(_name, path))} {_value(value)}" for path, value in rule.claims]
+    return f"{rule.issuer} for {', '.join([_text(rule.subject), *claims])}"
+
+
+def _text(value: str) -> str:
+    """As it is, unless it could be read as something else."""
+    return value if _PLAIN.fullmatch(value) and value not in ("true", "false") else shown(value)
+
+
+def _name(name: str) -> str:
+    return shown(name) if "." in name else _text(name)
 
 
 def _value(value: str | bool) -> str:
-    return value if isinstance(value, str) else str(value).lower()
+    return _text(value) if isinstance(value, str) else str(value).lower()
 
 
 def _user_issuers(old: TrustConfig, new: TrustConfig) -> Iterator[Change]:

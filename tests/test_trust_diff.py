@@ -331,6 +331,26 @@ def test_foreign_issuers(old: str, new: str, expected: list[tuple[str, str, str]
     assert told(old, new) == expected
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('{ idp = "true" }', "{ idp = true }", ('s, idp "true"', "s, idp true")),
+        ('{ "a.b" = "x" }', '{ a.b = "x" }', ('s, "a.b" x', "s, a.b x")),
+        ('{ a = "x, b y" }', '{ a = "x", b = "y" }', ('s, a "x, b y"', "s, a x, b y")),
+        ('{ a = "b c" }', '{ "a b" = "c" }', ('s, a "b c"', 's, "a b" c')),
+        ('{ a = "\\"x\\"" }', '{ a = "x" }', ('s, a "\\"x\\""', "s, a x")),
+    ],
+)
+def test_two_subjects_are_never_taken_for_one(old: str, new: str, words: tuple[str, str]) -> None:
+    """What differs for a token differs for the reader."""
+    files = [VOUCHED.replace(MEANT, f"{MEANT}claims = {claims}\n") for claims in (old, new)]
+    assert told(*files) == [
+        ("gains", EDGE, f"may call with tokens of {HUB} for {words[1]}"),
+        ("loses", EDGE, f"may no longer call with tokens of {HUB} for {words[0]}"),
+    ]
+    assert told(files[0], files[0]) == []
+
+
 def test_another_profile_is_for_a_person_to_judge() -> None:
     """Whose rules the tokens and keys of a foreign issuer follow."""
     old = TrustConfig.parse(HEAD + VOUCHED)
