@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .trust import ForeignIssuer, IssuerTrust, RouteRule, SubjectRule, TrustConfig, TrustedPair
+from .trust import RouteRule, SubjectRule, TrustConfig, TrustedPair, UserIssuer
 from .trust_issuers import Accepted
 from .trust_legacy import LegacyRule
+from .trust_relaxations import of_issuer
 from .trust_report import shown
 
 Row = TypeVar("Row")
@@ -112,8 +113,8 @@ def _sets(who: str, what: str, before: Collection[str], after: Collection[str]) 
 def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted]) -> Iterator[Change]:
     """What is accepted from issuers that both files know; others gain and lose it with their rows."""
     for issuer, before, after in _by_key(old, new):
-        if before is None and isinstance(after, (IssuerTrust, ForeignIssuer)):
-            yield from _unusual_keys(after)
+        if before is None and after is not None:
+            yield from _unusual(after)
         if before is None or after is None:
             continue
         yield from _sets(issuer, f"its {what} may be signed with", before.algorithms, after.algorithms)
@@ -125,8 +126,8 @@ def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted
                 made = _gains if now > was else _loses
                 yield made(issuer, f"{words} {now:g} s, before {was:g} s")
         yield from _sets(issuer, "its discovery may name keys at", before.jwks_origins, after.jwks_origins)
-        if _place(before) != _place(after):
-            yield _differs(issuer, f"its keys are taken from {_place(after)}, before {_place(before)}")
+        if before.place != after.place:
+            yield _differs(issuer, f"its keys are taken from {after.place}, before {before.place}")
         if before.ca_file != after.ca_file:
             authorities = (row.ca_file or "the public ones" for row in (after, before))
             yield _differs(issuer, "certificate authorities for its TLS: {}, before {}".format(*authorities))
@@ -138,16 +139,14 @@ def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted
                 yield (_loses if was else _gains)(issuer, f"{words} ({member})")
 
 
-def _unusual_keys(new: IssuerTrust | ForeignIssuer) -> Iterator[Change]:
-    """Where a new caller's keys come from, if that is not its own id: whoever is there speaks in its name."""
-    if not _place(new).startswith(f"{new.issuer.rstrip('/')}/"):
-        yield _differs(new.issuer, f"its keys are taken from {_place(new)}")
-    if isinstance(new, IssuerTrust) and new.allow_plain_http:
-        yield _gains(new.issuer, "its keys may be fetched without TLS")
-
-
-def _place(source: Accepted) -> str:
-    return source.place
+def _unusual(new: Accepted) -> Iterator[Change]:
+    """What a new issuer may that others may not, and where a new caller's keys come from, if that is not its
+    own id: whoever is there speaks in its name.
+    """
+    for _, what in of_issuer(new):
+        yield _gains(new.issuer, what)
+    if not isinstance(new, UserIssuer) and not new.place.startswith(f"{new.issuer.rstrip('/')}/"):
+        yield _differs(new.issuer, f"its keys are taken from {new.place}")
 
 
 def _routes(old: TrustConfig, new: TrustConfig) -> Iterator[Change]:

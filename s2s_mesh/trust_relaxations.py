@@ -38,11 +38,12 @@ def relaxations(trust: TrustConfig) -> tuple[str, ...]:
         f"{member_path(table, name)}.{member}: {what}"
         for table, entries in tables.items()
         for name, entry in entries.items()
-        for member, what in _of(entry)
+        for member, what in of_issuer(entry)
     )
 
 
-def _of(entry: Accepted) -> Iterator[tuple[str, str]]:
+def of_issuer(entry: Accepted) -> Iterator[tuple[str, str]]:
+    """Those of one issuer: the member, and what it lets pass."""
     kind = type(entry)
     if entry.profile == SPIFFE:
         yield "profile", "its tokens need no iss and no iat: the trust domain of sub says whose they are"

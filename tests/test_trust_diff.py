@@ -100,6 +100,19 @@ def test_keys_of_a_new_caller() -> None:
     assert len(told(plain, "")) == 1
 
 
+def test_what_a_new_issuer_may_that_others_may_not() -> None:
+    """Each relaxation is a gain from the first day on; of an identity provider's as well."""
+    relaxed = 'multi_aud = true\nignore_scope = true\nmax_token_life = "1h"\n'
+    assert told(PAIR + ISSUER, VOUCHED.replace(FOREIGN, FOREIGN + relaxed) + ISSUER) == [
+        ("gains", EDGE, f"may call with tokens of {HUB} for s"),
+        ("gains", HUB, "its tokens may live for 3600 s"),
+        ("gains", HUB, "its tokens may be for others as well"),
+        ("gains", HUB, "scope in its tokens takes nothing away from what is granted"),
+    ]
+    assert ("gains", LOGIN, "its tokens may be for others as well") in told("", USERS + "multi_aud = true\n")
+    assert ("gains", EDGE, "clocks may differ by 60 s") in told("", ISSUER + 'leeway = "60s"\n' + PAIR)
+
+
 def test_keys_without_tls() -> None:
     """Named in both directions, for it is a hole that somebody opens."""
     plain = ISSUER + 'jwks_uri = "http://keys.internal/"\nallow_plain_http = true\n' + PAIR
