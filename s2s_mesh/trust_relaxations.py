@@ -60,6 +60,8 @@ def of_issuer(entry: Accepted) -> Iterator[tuple[str, str]]:
     if isinstance(entry, ForeignIssuer):
         for name, service in entry.audiences.items():
             yield "audiences", f"{shown(name)} in aud means {service}"
+    for origin in sorted(entry.jwks_origins):
+        yield "jwks_origins", f"its discovery document may name keys at {origin}"
     for name in sorted(entry.header_members):
         yield "header_members", f"{name} in the header of its tokens is not looked at"
     for member, what in _FLAGS.items():
