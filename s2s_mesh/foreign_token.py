@@ -50,7 +50,7 @@ def header(found: Header, rules: ForeignIssuer) -> Header:
     """
     if rules.profile == ASAP:
         asap.check_key_id(found.kid, rules.issuer)
-    if not found.typ and (rules.allow_missing_typ or rules.profile == ASAP):
+    if not found.typ and rules.allow_missing_typ:
         return found._replace(typ=_UNTYPED)
     return found
 

@@ -66,10 +66,13 @@ def _check_one_place(
         report.warning(f"{path}.ca_file", "without effect: the keys are not fetched over TLS")
 
 
+def _general(defaults: DefaultsTable | UnsetType) -> Collection[str]:
+    return () if defaults is UNSET or defaults.algorithms is UNSET else defaults.algorithms
+
+
 def _algorithms(table: SourceTable, defaults: DefaultsTable | UnsetType) -> Collection[str]:
     """What is written for an issuer; without any, Ed25519 is not among them."""
-    general = () if defaults is UNSET or defaults.algorithms is UNSET else defaults.algorithms
-    return general if table.algorithms is UNSET else table.algorithms
+    return _general(defaults) if table.algorithms is UNSET else table.algorithms
 
 
 def _warn_without_effect(table: IssuerTable, path: str, report: Report) -> None:
@@ -245,6 +248,7 @@ def _check_foreign(form: TrustForm, report: Report) -> None:
         callers=callers,
         services=services,
         user_issuers=form.user_issuers,
+        general=_general(form.defaults),
         report=report,
     )
     vouched = {row.service for _, row in rows} - form.issuers.keys()

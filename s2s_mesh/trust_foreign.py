@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from . import asap
 from .identity import ServiceId
 from .trust_format import ForeignIssuerTable, SubjectRow
+from .trust_profiles import check_profile
 from .trust_report import Report, did_you_mean, found, member_path, shown
-from .trust_spiffe import check_spiffe
-from .trust_values import ASAP, is_loopback, is_plain_http, seconds, short_type
+from .trust_values import is_loopback, is_plain_http, short_type
 
 ClaimPath = tuple[str, ...]
 _URLS = ("https:", "http:")
@@ -83,6 +82,7 @@ def check_foreign(
     callers: Collection[str],
     services: Collection[str],
     user_issuers: Collection[str],
+    general: Collection[str],
     report: Report,
 ) -> None:
     """Check the tables and the rows.
@@ -93,6 +93,7 @@ def check_foreign(
         callers: services that an [[allow]] row lets call somebody.
         services: every service that the file names elsewhere.
         user_issuers: identity providers.
+        general: algorithms that [defaults] lists, if it does.
         report: takes what is found.
     """
     meant = {row.issuer for _, row in rows}
@@ -104,38 +105,14 @@ def check_foreign(
             report.problem(path, "found an issuer that is also in [user_issuers]; expected either")
         if issuer not in meant:
             report.warning(path, f"no [[subject]] row names this issuer{did_you_mean(issuer, meant)}")
-        _check_place(issuer, table, path, report)
-        check_spiffe(issuer, table, path, rows, report)
+        if table.asap_key_servers is UNSET:
+            _check_place(issuer, table, path, report)
+        check_profile(issuer, table, path, rows=rows, general=general, report=report)
         _warn_without_effect(table, path, report)
     _check_subjects(tables, rows, callers, report)
 
 
-def _check_asap(issuer: str, table: ForeignIssuerTable, path: str, report: Report) -> None:
-    if table.profile != ASAP:
-        report.problem(
-            f"{path}.asap_key_servers", 'found key servers and another profile; expected profile = "asap"'
-        )
-    elif table.asap_key_servers is UNSET:
-        report.problem(
-            f"{path}.profile", 'found "asap" and no asap_key_servers; expected these, its keys are there'
-        )
-    if not asap.is_path(issuer):
-        report.problem(path, "found an issuer that ASAP does not know; expected a name such as team/edge")
-    for name in ("jwks_uri", "jwks_file", "jwks_origins"):
-        if getattr(table, name) is not UNSET:
-            report.problem(f"{path}.{name}", "found this and ASAP; expected only asap_key_servers")
-    if table.discovery:
-        report.problem(f"{path}.discovery", "found this and ASAP; expected only asap_key_servers")
-    if table.max_token_life is not UNSET and seconds(table.max_token_life) > asap.MAX_LIFE:
-        report.problem(
-            f"{path}.max_token_life", f"{found(table.max_token_life)}; expected 1h at most, as ASAP has it"
-        )
-
-
 def _check_place(issuer: str, table: ForeignIssuerTable, path: str, report: Report) -> None:
-    if ASAP in (table.profile, "" if table.asap_key_servers is UNSET else ASAP):
-        _check_asap(issuer, table, path, report)
-        return
     named = table.jwks_uri is not UNSET or table.jwks_file is not UNSET
     if not issuer.startswith(_URLS) and not named:
         member, what = (f"{path}.discovery", "true") if table.discovery else (path, "no jwks_uri")
@@ -179,8 +156,6 @@ def _check_subjects(
                         f"{path}.claims",
                         f"found no {shown(name)}; expected it, because the issuer's subject_claims lists it",
                     )
-        if row.issuer in tables and tables[row.issuer].profile == ASAP and row.subject != row.issuer:
-            report.problem(f"{path}.subject", f"{found(row.subject)}; expected its issuer, as ASAP has it")
         if row.service not in callers:
             report.warning(
                 f"{path}.service",

@@ -12,18 +12,11 @@ import msgspec
 from msgspec import UNSET
 
 from .identity import ServiceId
-from .svid import ALGORITHMS as SVID_ALGORITHMS
 from .trust_format import DefaultsTable, ForeignIssuerTable, IssuerTable, SourceTable, UserIssuerTable
-from .trust_values import ASAP, SPIFFE, seconds, short_type
+from .trust_profiles import ALGORITHMS, SETTLED
+from .trust_values import seconds, short_type
 
 _DISCOVERY = "/.well-known/openid-configuration"
-# JWT-SVID sections 2.3 and 3: `typ`, `iat` and `jti` may be left out, `alg` of a key likewise
-_SVIDS: dict[str, Any] = {
-    "types": frozenset({"jwt", "jose"}),
-    "allow_missing_typ": True,
-    "allow_missing_jti": True,
-    "keys_without_alg": True,
-}
 _CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "algorithms": ("algorithms", frozenset),
     "typ": ("types", lambda types: frozenset(map(short_type, types))),
@@ -123,8 +116,9 @@ class ForeignIssuer(Accepted, frozen=True, kw_only=True):
 
     Attributes:
         issuer: exact bytes, compared with `iss`; need not be a URL.
-        profile: whose rules its tokens and its keys follow: "jwt", or "spiffe" for a trust domain, whose keys
-            are in a bundle and whose JWT-SVIDs are found by `sub`, name no `iss` and need no `iat`.
+        profile: whose rules its tokens and its keys follow: "jwt"; "spiffe" for a trust domain, whose keys
+            are in a bundle and whose JWT-SVIDs are found by `sub`, name no `iss` and need no `iat`; or
+            "asap", whose keys are PEM files on key servers and whose tokens need no `sub`.
         types: "jwt" does not include tokens without `typ`.
         audiences: what it calls our services, and which service that is.
         multi_aud: whether `aud` may name others as well.
@@ -144,8 +138,8 @@ class ForeignIssuer(Accepted, frozen=True, kw_only=True):
 
     @property
     def assumed_algorithms(self) -> frozenset[str]:
-        """The accepted ones, where the trust file says that its keys are without `alg`; PEM files all are."""
-        return self.algorithms if self.keys_without_alg or self.profile == ASAP else frozenset()
+        """The accepted ones, where its keys may be without `alg`."""
+        return self.algorithms if self.keys_without_alg else frozenset()
 
 
 class UserIssuer(Accepted, frozen=True, kw_only=True):
@@ -185,9 +179,6 @@ def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTab
     # how long tokens live there is decided by somebody else, so [defaults] does not speak for it
     general = msgspec.structs.replace(defaults, max_token_life=UNSET)
     profile = "jwt" if table.profile is UNSET else table.profile
-    said = _accepted(general, table)
-    if profile == ASAP:
-        said = {"types": frozenset({"jwt"}), **said}
     entry = ForeignIssuer(
         issuer=issuer,
         profile=profile,
@@ -199,11 +190,12 @@ def foreign_issuer(issuer: str, table: ForeignIssuerTable, defaults: DefaultsTab
         keys_without_alg=table.keys_without_alg,
         ignore_scope=table.ignore_scope,
         **_keys(issuer, table),
-        **said,
+        **_accepted(general, table),
         allow_loopback_http=defaults.allow_loopback_http,
     )
-    if profile == SPIFFE:
-        entry = msgspec.structs.replace(entry, algorithms=entry.algorithms & SVID_ALGORITHMS, **_SVIDS)
+    if profile in SETTLED:
+        algorithms = entry.algorithms & ALGORITHMS[profile]
+        return msgspec.structs.replace(entry, algorithms=algorithms, **SETTLED[profile])
     return entry
 
 

@@ -47,11 +47,9 @@ def of_issuer(entry: Accepted) -> Iterator[tuple[str, str]]:
     kind = type(entry)
     if entry.profile == SPIFFE:
         yield "profile", "its tokens need no iss and no iat: the trust domain of sub says whose they are"
-    usual = _TYPES[kind]
     if entry.profile == ASAP:
-        usual = frozenset({"jwt"})
-        yield "profile", "its tokens are of type JWT, and need neither typ nor sub"
-    if more := sorted(entry.types - usual):
+        yield "profile", "its tokens need no sub: its issuer is whom they mean"
+    if more := sorted(entry.types - _TYPES[kind]):
         yield "typ", f"tokens of type {', '.join(more)} are accepted"
     if entry.max_token_life > _LIFE[kind]:
         yield "max_token_life", f"its tokens may live for {entry.max_token_life:g} s"

@@ -41,7 +41,7 @@ FLOORS: list[list[str]] = [
         "trust_members",
         "trust_format",
         "trust_legacy",
-        "trust_spiffe",
+        "trust_profiles",
         "trust_foreign",
         "trust_reader",
         "trust_checks",

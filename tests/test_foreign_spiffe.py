@@ -396,6 +396,7 @@ TABLE = '[foreign_issuers."{}"]\n{}\n'
 PROBLEMS: list[tuple[str, str, str, str, str]] = [
     ("no profile", DOMAIN, 'jwks_file = "b"', SUBJECT, 'expected profile = "spiffe"'),
     ("another profile", DOMAIN, 'jwks_file = "b"\nprofile = "jwt"', SUBJECT, 'expected profile = "spiffe"'),
+    ("no profile, in capitals", DOMAIN.upper(), 'jwks_file = "b"', SUBJECT, 'expected profile = "spiffe"'),
     ("no place", DOMAIN, 'profile = "spiffe"', SUBJECT, "expected jwks_uri or jwks_file"),
     (
         "a workload",
@@ -434,6 +435,23 @@ PROBLEMS: list[tuple[str, str, str, str, str]] = [
         "which settles that",
     ),
     ("eddsa", DOMAIN, 'profile = "spiffe"\njwks_file = "b"\neddsa = true', SUBJECT, "which settles that"),
+    *(
+        (
+            member,
+            DOMAIN,
+            f'profile = "spiffe"\njwks_file = "b"\n{member} = true',
+            SUBJECT,
+            f'{member}: found beside profile = "spiffe", which settles that',
+        )
+        for member in ("allow_missing_jti", "keys_without_alg", "discovery")
+    ),
+    (
+        "key servers of ASAP",
+        DOMAIN,
+        'profile = "spiffe"\njwks_file = "b"\nasap_key_servers = ["https://keys.example.com/"]',
+        SUBJECT,
+        "asap_key_servers: found key servers and another profile",
+    ),
     (
         "Ed25519",
         DOMAIN,
