@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from .identity import ServiceId
-from .trust_checks import check_form, granted_scopes
+from .trust_checks import check_form, granted_scopes, services_of
 from .trust_foreign import SubjectRule, by_subject
 from .trust_format import DefaultsTable, IssuerTable, TrustForm, json_schema
 from .trust_issuers import (
@@ -258,7 +258,7 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         routes=tuple(routes),
         user_issuers=MappingProxyType(user_issuers),
         transactions=tuple(transactions),
-        services=_services(form),
+        services=services_of(form),
         legacy=tuple(map(LegacyRule.of, form.legacy)),
         foreign_issuers=MappingProxyType(foreign),
         header_members=_header_members(foreign.values()),
@@ -270,13 +270,3 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
 
 def _header_members(issuers: Iterable[ForeignIssuer]) -> frozenset[str]:
     return frozenset[str]().union(*(issuer.header_members for issuer in issuers))
-
-
-def _services(form: TrustForm) -> frozenset[str]:
-    ids = set(form.issuers)
-    for allow in form.allow:
-        ids |= {allow.issuer, allow.audience}
-    for txn in form.txn:
-        ids |= {txn.issuer, txn.audience}
-    ids.update(subject.service for subject in form.subject)
-    return frozenset(ids.union(route.audience for route in form.route))

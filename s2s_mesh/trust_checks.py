@@ -38,6 +38,16 @@ def _good(rows: list[Row]) -> Iterator[tuple[int, Row]]:
     return ((index, row) for index, row in enumerate(rows) if row is not UNSET)
 
 
+def services_of(form: TrustForm) -> frozenset[str]:
+    """Every service that the file names, whoever it is for."""
+    pairs = [*_good(form.allow), *_good(form.txn)]
+    return frozenset(
+        {*form.issuers, *(row.service for _, row in _good(form.subject))}
+        | {name for _, row in pairs for name in (row.issuer, row.audience)}
+        | {row.audience for _, row in _good(form.route)}
+    )
+
+
 def _check_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
     for issuer, table in form.issuers.items():
         path = member_path("issuers", issuer)
@@ -237,10 +247,23 @@ def _warn_unsatisfiable(
 
 def _check_foreign(form: TrustForm, report: Report) -> None:
     callers = {row.issuer for _, row in _good(form.allow)}
-    minters = {row.issuer for _, row in _good(form.txn)}
-    services = callers | minters | form.issuers.keys() | {row.audience for _, row in _good(form.allow)}
+    services = services_of(form)
+    called = {row.audience for _, row in _good(form.allow)}
     for issuer, table in form.foreign_issuers.items():
-        _check_one_place(table, form.defaults, member_path("foreign_issuers", issuer), report)
+        path = member_path("foreign_issuers", issuer)
+        _check_one_place(table, form.defaults, path, report)
+        for name, own in table.audiences.items():
+            where = member_path(f"{path}.audiences", name)
+            if name != own and name in services:
+                report.problem(
+                    where,
+                    "found the id of another service; expected what this issuer calls "
+                    f"{shown(own)}: a token for one service is none for another",
+                )
+            elif own not in called:
+                report.warning(
+                    where, f"no [[allow]] row has the audience {shown(own)}{did_you_mean(own, called)}"
+                )
     rows = list(_good(form.subject))
     check_foreign(
         form.foreign_issuers,

@@ -91,7 +91,7 @@ def check_foreign(
         tables: by issuer.
         rows: with their index; unfit ones left out.
         callers: services that an [[allow]] row lets call somebody.
-        services: every service that the file names elsewhere.
+        services: every service that the file names.
         user_issuers: identity providers.
         general: algorithms that [defaults] lists, if it does.
         report: takes what is found.
@@ -99,9 +99,10 @@ def check_foreign(
     meant = {row.issuer for _, row in rows}
     for issuer, table in tables.items():
         path = member_path("foreign_issuers", issuer)
-        if issuer in services:
+        # a slash more or less is overlooked by whoever reads the file
+        if issuer.rstrip("/") in services:
             report.problem(path, "found an issuer that is also a service; expected either, see [issuers]")
-        if issuer in user_issuers:
+        if issuer.rstrip("/") in {name.rstrip("/") for name in user_issuers}:
             report.problem(path, "found an issuer that is also in [user_issuers]; expected either")
         if issuer not in meant:
             report.warning(path, f"no [[subject]] row names this issuer{did_you_mean(issuer, meant)}")

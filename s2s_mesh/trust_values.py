@@ -169,7 +169,7 @@ def algorithm(text: str, _loopback: bool) -> None:
 
 def foreign_issuer(text: str, loopback: bool) -> None:
     """Check an issuer that is none of our services: exact bytes, and no URL if it does not want to be one."""
-    if text.startswith(("https:", "http:")):
+    if text.lower().startswith(("https:", "http:")):
         user_issuer(text, loopback)
     elif not re.fullmatch(USER_AUDIENCE, text, re.ASCII):
         raise Unfit(

@@ -123,6 +123,30 @@ def problems(old: str, new: str) -> tuple[str, ...]:
             f'[foreign_issuers."{HUB}"]\n{TABLE}\n[foreign_issuers."{EDGE}"]',
             f'foreign_issuers."{EDGE}": found an issuer that is also a service; expected either',
         ),
+        *(
+            (
+                f'[foreign_issuers."{HUB}"]\n{TABLE}',
+                f'[foreign_issuers."{HUB}"]\n{TABLE}\n[foreign_issuers."{service}/"]',
+                f'foreign_issuers."{service}/": found an issuer that is also a service; expected either',
+            )
+            for service in (SETTLEMENT, EDGE, LEDGER, WALLETS)
+        ),
+        (
+            f'[foreign_issuers."{HUB}"]',
+            f'[foreign_issuers."{HUB.upper()}"]',
+            f'found "{HUB.upper()}"; expected an issuer of users such as',
+        ),
+        (
+            TABLE,
+            f'{TABLE}\n[user_issuers."https://hub.example.com"]\naudiences = ["{WALLETS}"]',
+            f'foreign_issuers."{HUB}": found an issuer that is also in [user_issuers]; expected either',
+        ),
+        (
+            TABLE,
+            f'{TABLE}\naudiences = {{ "{LEDGER}" = "{WALLETS}" }}',
+            f'.audiences."{LEDGER}": found the id of another service; expected what this issuer calls '
+            f'"{WALLETS}": a token for one service is none for another',
+        ),
         (
             TABLE,
             f'{TABLE}\n[user_issuers."{HUB}"]\naudiences = ["{WALLETS}"]',
@@ -213,6 +237,12 @@ def test_all_problems_are_told_at_once() -> None:
             'service = "https://egde.example.com"',
             'subject[1].service (row at line 11): no [[allow]] row has issuer "https://egde.example.com"; '
             f'did you mean "{EDGE}"?',
+        ),
+        (
+            TABLE,
+            f'{TABLE}\naudiences = {{ w = "https://walets.example.com" }}',
+            '.audiences.w: no [[allow]] row has the audience "https://walets.example.com"; did you mean '
+            f'"{WALLETS}"?',
         ),
         (TABLE, f"{TABLE}\nallow_missing_typ = true", "without effect: a token without typ counts as"),
         (
