@@ -155,9 +155,11 @@ def parse_header(
         raise TokenRejected(Reason.BAD_ALGORITHM, "alg is missing or not a string")
     if not isinstance(kid, str) or (with_kid and not _KID.fullmatch(kid)):
         raise TokenRejected(Reason.BAD_KID, "kid is missing, too long, or has characters no key id has")
-    if not isinstance(typ, str) or not typ.isascii():
+    short = typ.lower().removeprefix("application/") if isinstance(typ, str) and typ.isascii() else ""
+    # an empty one is there nevertheless, and no media type
+    if not short and (typ_required or "typ" in members):
         raise TokenRejected(Reason.BAD_TYPE, "typ is missing or not a media type")
-    return Header(alg, kid, typ.lower().removeprefix("application/"), frozenset(more))
+    return Header(alg, kid, short, frozenset(more))
 
 
 def is_kid(text: object) -> bool:

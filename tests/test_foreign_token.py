@@ -153,7 +153,7 @@ HOSTILE: list[Row] = [
     ("no typ where JWT is named", JWT, "", {}, {"typ": ABSENT}, Reason.BAD_TYPE),
     ("at+jwt where JWT is named", JWT, "", {}, {}, Reason.BAD_TYPE),
     ("no typ by name", UNTYPED, "", {}, {"typ": ABSENT}, None),
-    ("an empty typ", UNTYPED, "", {}, {"typ": "x"}, Reason.BAD_TYPE),
+    ("any typ", UNTYPED, "", {}, {"typ": "x"}, Reason.BAD_TYPE),
     ("no typ where only at+jwt is", "allow_missing_typ = true", "", {}, {"typ": ABSENT}, Reason.BAD_TYPE),
     ("another kind of token", UNTYPED, "", {}, {"typ": "wit+jwt"}, Reason.BAD_TYPE),
     ("a day by name", 'max_token_life = "24h"', "", {"exp": NOW + 86400}, {}, None),
@@ -204,6 +204,14 @@ def test_everything_that_is_not_named_is_refused(
     assert hand.asked == []
     named = reason not in (Reason.UNKNOWN_ISSUER, Reason.HEADER_MEMBER)
     assert refused.value.claimed_issuer == (ACCOUNTS if named else None)
+
+
+@pytest.mark.parametrize("typ", ["", "application/", None, 1])
+def test_a_typ_that_says_nothing_is_not_the_same_as_none(typ: object) -> None:
+    """Where a token may be without `typ`, one that is there must still be a media type."""
+    with pytest.raises(TokenRejected) as refused:
+        Hand(trust(UNTYPED)).accept(claims(), {"typ": typ})
+    assert refused.value.reason is Reason.BAD_TYPE
 
 
 def test_what_one_issuer_may_have_in_its_header_another_may_not() -> None:
@@ -326,6 +334,20 @@ def test_its_clock_is_forgiven_what_its_table_says() -> None:
     hand = Hand(trust('leeway = "90s"'))
     caller = hand.accept(claims(iat=NOW - 600, exp=NOW - 60))
     assert hand.verifier.leeway(caller) == 90.0
+
+
+def test_only_a_spiffe_id_names_its_issuer_itself() -> None:
+    """Nobody else is found by what stands in `sub`."""
+    issuer = "https://hub.example.com"
+    hub = TrustConfig.parse(
+        f'version = 1\n[foreign_issuers."{issuer}"]\ndiscovery = true\n'
+        f'[foreign_issuers."spiffe://example.org"]\nprofile = "spiffe"\njwks_file = "b.json"\n'
+    ).foreign_issuers
+    assert foreign_token.find({"iss": issuer, "sub": "spiffe://example.org/x"}, hub) is hub[issuer]
+    assert foreign_token.find({"sub": f"{issuer}/x"}, hub) is None
+    assert foreign_token.find({"iss": "x", "sub": f"{issuer}/x"}, hub) is None
+    assert foreign_token.find({"iss": "spiffe://example.org", "sub": f"{issuer}/x"}, hub) is None
+    assert foreign_token.find({"sub": "spiffe://example.org/x"}, hub) is hub["spiffe://example.org"]
 
 
 def test_rules_are_those_of_the_issuer_that_was_found() -> None:
