@@ -86,10 +86,11 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     def shared_place(self) -> str:
         """By what processes with different trust files tell whether one's keys are the other's.
 
-        Where asking begins; and how the answer is read, if not as that of a service.
+        Where asking begins, and may lead; and how the answer is read, if not as that of a service.
         """
         terms = [*sorted(self.assumed_algorithms), *(["eddsa"] if self.eddsa else [])]
-        return " ".join([self.keys_url or "", *terms, *([] if self.profile == "jwt" else [self.profile])])
+        terms += [*([] if self.profile == "jwt" else [self.profile]), *sorted(self.jwks_origins)]
+        return " ".join([self.keys_url or "", *terms])
 
     @property
     def profile(self) -> str:
