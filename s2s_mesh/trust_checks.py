@@ -40,11 +40,11 @@ def _good(rows: list[Row]) -> Iterator[tuple[int, Row]]:
 
 def services_of(form: TrustForm) -> frozenset[str]:
     """Every service that the file names, whoever it is for."""
-    pairs = [*_good(form.allow), *_good(form.txn)]
-    return frozenset(
-        {*form.issuers, *(row.service for _, row in _good(form.subject))}
-        | {name for _, row in pairs for name in (row.issuer, row.audience)}
-        | {row.audience for _, row in _good(form.route)}
+    return frozenset(form.issuers).union(
+        *((row.issuer, row.audience) for _, row in _good(form.allow)),
+        *((row.issuer, row.audience) for _, row in _good(form.txn)),
+        (row.service for _, row in _good(form.subject)),
+        (row.audience for _, row in _good(form.route)),
     )
 
 
