@@ -229,7 +229,8 @@ class _Case:
         if self._foreign is not None:
             try:
                 audience = foreign_token.audience(audience, self._foreign, verifier.audiences)
-                self._service = foreign_token.service(trust, self._foreign.issuer, found.get("sub"), found)
+                named = foreign_token.subject(found, self._foreign)
+                self._service = foreign_token.service(trust, self._foreign.issuer, named, found)
             except TokenRejected:
                 pass  # said by the check
         caller = self._service or self._caller

@@ -1,7 +1,8 @@
 """A foreign issuer's token: whose it is, what it must say, and for which of our services it vouches.
 
-Questions, each answered by one function, all of them before a key is looked up: `find`, `header`, `validate`,
-`service`. How strict `validate` is, is said in the trust file, one relaxation at a time.
+Questions, each answered by one function, all of them before a key is looked up: `find`, `header`, `validate`
+(with `audience` and `subject`), `service`. How strict `validate` is, is said in the trust file, one relaxation
+at a time.
 """
 
 from __future__ import annotations
@@ -85,12 +86,9 @@ def validate(
     bound = None
     if "cnf" in claims:
         bound = confirmation(claims["cnf"], with_proof=False, certificate=certificate)
-    subject = claims.get("sub", rules.issuer if rules.profile == ASAP else None)
-    if not isinstance(subject, str):
-        raise TokenRejected(Reason.BAD_SUBJECT, "sub is missing or not a text")
     without_id = rules.allow_missing_jti and "jti" not in claims
     return Claims(
-        subject=subject,
+        subject=subject(claims, rules),
         audience=own,
         token_id="" if without_id else check_token_id(claims),
         not_before=not_before,
@@ -124,19 +122,31 @@ def audience(aud: Any, rules: ForeignIssuer, own: Collection[str]) -> str:
     )
 
 
-def service(trust: TrustConfig, issuer: str, subject: Any, claims: Mapping[str, Any]) -> ServiceId:
+def subject(claims: Mapping[str, Any], rules: ForeignIssuer) -> str:
+    """Whom a token means: its `sub`, which in ASAP may be left out and is then the issuer.
+
+    Raises:
+        TokenRejected: `BAD_SUBJECT`, it is missing or not a text.
+    """
+    named = claims.get("sub", rules.issuer if rules.profile == ASAP else None)
+    if not isinstance(named, str):
+        raise TokenRejected(Reason.BAD_SUBJECT, "sub is missing or not a text")
+    return named
+
+
+def service(trust: TrustConfig, issuer: str, named: str, claims: Mapping[str, Any]) -> ServiceId:
     """The service for which a token vouches.
 
     Args:
         trust: whose [[subject]] rows say so.
         issuer: of the token, as the trust file has it.
-        subject: the token's; foreign.
+        named: the token's `subject`.
         claims: as decoded, for the rows that ask for more.
 
     Raises:
         TokenRejected: `BAD_SUBJECT`, no row holds.
     """
-    rules = trust.subjects.get((issuer, subject), ()) if isinstance(subject, str) else ()
+    rules = trust.subjects.get((issuer, named), ())
     # `trust_foreign.py` refuses files in which two rows could hold
     for rule in rules:
         if rule.holds(claims):

@@ -679,6 +679,7 @@ def test_explain_fetches_the_key_and_says_from_where(tmp_path: Path, monkeypatch
         good = terminal.call(*command, stdin=token(aud=OWN, sub=ABSENT))
         assert good.exit_code == 0, good.output
         assert server.base in good.stdout
+        assert f"a [[subject]] row of this issuer: it stands for {SERVICE}" in " ".join(good.stdout.split())
         bad = terminal.call(*command, stdin=token(aud=OWN, kid="team/other/k1"))
         assert bad.exit_code == 1
         assert "so no key of this issuer" in bad.output

@@ -10,7 +10,7 @@ from s2s_mesh import foreign_token
 from s2s_mesh.deny_list import DenyList, DenyRule
 from s2s_mesh.drivers import drive
 from s2s_mesh.effects import FetchJWKS
-from s2s_mesh.errors import Reason, TokenRejected
+from s2s_mesh.errors import JWKSUnavailable, Reason, TokenRejected
 from s2s_mesh.identity import Principal
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keys import SigningKey
@@ -204,6 +204,36 @@ def test_everything_that_is_not_named_is_refused(
     assert hand.asked == []
     named = reason not in (Reason.UNKNOWN_ISSUER, Reason.HEADER_MEMBER)
     assert refused.value.claimed_issuer == (ACCOUNTS if named else None)
+
+
+@pytest.mark.parametrize("sub", [ABSENT, None, [ACCOUNTS], ""])
+def test_a_token_without_sub_never_means_its_issuer(sub: object) -> None:
+    """Also where a row does, because the issuer is an account that signs for itself."""
+    text = FILE.format(relaxed="", condition="").replace(f'subject = "{SUB}"', f'subject = "{ACCOUNTS}"')
+    hand = Hand(TrustConfig.parse(text))
+    assert hand.accept(claims(sub=ACCOUNTS)).issuer == SETTLEMENT
+    with pytest.raises(TokenRejected) as refused:
+        hand.accept(claims(sub=sub))
+    assert refused.value.reason is Reason.BAD_SUBJECT
+
+
+def test_two_issuers_with_one_key_are_two() -> None:
+    """What a key signs is good for the issuer that the token names, and vouches by that one's rows only."""
+    other = "https://other.example.com/"
+    rows_of_other = (
+        f'[[subject]]\nissuer = "{other}"\nsubject = "ci"\nservice = "https://batch.example.com"\n'
+    )
+    text = FILE.format(relaxed="", condition="") + f'[foreign_issuers."{other}"]\n{rows_of_other}'
+    allowed = '[[allow]]\nissuer = "https://batch.example.com"\naudience = "https://wallets.example.com"\n'
+    hand = Hand(TrustConfig.parse(text + allowed))
+    with pytest.raises(JWKSUnavailable):  # its own keys are not known, although the other's are
+        hand.accept(claims(iss=other, sub="ci"))
+    hand.resolver.succeeded(other, JWKSet([hand.signer.public]), NOW)
+    assert hand.accept(claims(iss=other, sub="ci")).vouched_by == other
+    for issuer, sub in ((ACCOUNTS, "ci"), (other, SUB)):
+        with pytest.raises(TokenRejected) as refused:
+            hand.accept(claims(iss=issuer, sub=sub))
+        assert refused.value.reason is Reason.BAD_SUBJECT
 
 
 @pytest.mark.parametrize("typ", ["", "application/", None, 1])
