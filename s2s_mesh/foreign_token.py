@@ -1,8 +1,8 @@
 """A foreign issuer's token: whose it is, what it must say, and for which of our services it vouches.
 
 Questions, each answered by one function, all of them before a key is looked up: `find`, `header`, `validate`
-(with `audience` and `subject`), `service`. How strict `validate` is, is said in the trust file, one relaxation
-at a time.
+(with `audience` and `subject`), `service`. How strict `validate` is, is said in the trust file, one
+relaxation at a time.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def audience(aud: Any, rules: ForeignIssuer, own: Collection[str]) -> str:
     """
     named = aud if isinstance(aud, list) else [aud]
     most = _MAX_AUDIENCES if rules.multi_aud else 1
-    if 0 < len(named) <= most and all(isinstance(one, str) for one in named):
+    if len(named) <= most and all(isinstance(one, str) for one in named):
         for one in named:
             meant: str = rules.audiences.get(one, one)
             if meant in own:

@@ -165,6 +165,7 @@ HOSTILE: list[Row] = [
     ("several by name", "multi_aud = true", "", {"aud": ["x", WALLETS]}, {}, None),
     ("several without us", "multi_aud = true", "", {"aud": ["x", LEDGER]}, {}, Reason.WRONG_AUDIENCE),
     ("several of any kind", "multi_aud = true", "", {"aud": [WALLETS, 1]}, {}, Reason.WRONG_AUDIENCE),
+    ("ten", "multi_aud = true", "", {"aud": [*"abcdefghi", WALLETS]}, {}, None),
     ("too many", "multi_aud = true", "", {"aud": [WALLETS, *"abcdefghij"]}, {}, Reason.WRONG_AUDIENCE),
     ("no jti by name", "allow_missing_jti = true", "", {"jti": ABSENT}, {}, None),
     ("jti null", "allow_missing_jti = true", "", {"jti": None}, {}, Reason.BAD_JTI),
