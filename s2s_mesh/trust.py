@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from .identity import ServiceId
-from .trust_checks import check_form, granted_scopes, services_of
+from .trust_checks import check_form, granted_scopes, only_vouched_for, services_of
 from .trust_foreign import SubjectRule, by_subject
 from .trust_format import DefaultsTable, IssuerTable, TrustForm, json_schema
 from .trust_issuers import (
@@ -243,8 +243,7 @@ def _config(form: TrustForm, warnings: list[str]) -> TrustConfig:
         for row in form.txn
     ]
     subjects = list(map(SubjectRule.of, form.subject))
-    # nobody signs in the name of those, unless their own table says so
-    vouched = {rule.service for rule in subjects} - form.issuers.keys()
+    vouched = only_vouched_for(form)
     issuers: dict[str, IssuerTrust] = {
         issuer: issuer_trust(issuer, form.issuers.get(issuer, IssuerTable()), defaults)
         for issuer in [*(pair.issuer for pair in pairs), *(rule.issuer for rule in transactions)]

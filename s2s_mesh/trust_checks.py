@@ -48,6 +48,11 @@ def services_of(form: TrustForm) -> frozenset[str]:
     )
 
 
+def only_vouched_for(form: TrustForm) -> frozenset[str]:
+    """Services that sign nothing themselves: a foreign issuer vouches, and they have no [issuers] table."""
+    return frozenset(row.service for _, row in _good(form.subject)) - form.issuers.keys()
+
+
 def _check_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
     for issuer, table in form.issuers.items():
         path = member_path("issuers", issuer)
@@ -189,6 +194,22 @@ def _check_routes(form: TrustForm, report: Report) -> None:
         _warn_unsatisfiable(row, path, grants, report)
     _warn_unasked(form, report)
     _warn_users(form, report)
+    _warn_proofs(form, report)
+
+
+def _warn_proofs(form: TrustForm, report: Report) -> None:
+    """Routes that want a proof which no caller has: nobody makes one beside a foreign issuer's token."""
+    vouched = only_vouched_for(form)
+    able: dict[str, bool] = {}
+    for _, pair in _good(form.allow):
+        able[pair.audience] = able.get(pair.audience, False) or pair.issuer not in vouched
+    for index, row in _good(form.route):
+        if row.proof == "wpt" and not able.get(row.audience, True):
+            report.warning(
+                f"route[{index}].proof",
+                f"found {shown(row.proof)}, and every caller of this audience comes with tokens of a foreign "
+                "issuer, which have no such proof: nobody can call this route",
+            )
 
 
 def _warn_users(form: TrustForm, report: Report) -> None:
@@ -274,7 +295,7 @@ def _check_foreign(form: TrustForm, report: Report) -> None:
         general=_general(form.defaults),
         report=report,
     )
-    vouched = {row.service for _, row in rows} - form.issuers.keys()
+    vouched = only_vouched_for(form)
     for index, pair in _good(form.allow):
         if pair.may_act_for and pair.issuer in vouched:
             report.warning(

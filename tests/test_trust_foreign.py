@@ -251,6 +251,12 @@ def test_all_problems_are_told_at_once() -> None:
             "eddsa: without effect: Ed25519 is not among the accepted algorithms",
         ),
         (
+            "[[allow]]",
+            f'[[route]]\naudience = "{WALLETS}"\npath = "/"\nmethods = ["GET"]\nproof = "wpt"\n[[allow]]',
+            'route[0].proof (row at line 16): found "wpt", and every caller of this audience comes with '
+            "tokens of a foreign issuer, which have no such proof: nobody can call this route",
+        ),
+        (
             f'issuer = "{EDGE}"\naudience = "{LEDGER}"',
             f'issuer = "{EDGE}"\naudience = "{LEDGER}"\nmay_act_for = ["{LOGIN}"]',
             "without effect: tokens of a foreign issuer carry no user",
@@ -262,6 +268,20 @@ def test_what_looks_like_a_mistake_is_a_warning(old: str, new: str, words: str) 
     assert old in GOOD
     (warning,) = TrustConfig.parse(GOOD.replace(old, new, 1)).warnings
     assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("proof", "more"),
+    [
+        ("mtls", ""),
+        ("wpt", f'[issuers."{SETTLEMENT}"]\n'),
+        ("wpt", f'[[allow]]\nissuer = "{LEDGER}"\naudience = "{WALLETS}"\n'),
+    ],
+)
+def test_a_proof_that_some_caller_has_is_no_mistake(proof: str, more: str) -> None:
+    """A certificate that a token is bound to; a service that signs for itself, too or alone."""
+    route = f'[[route]]\naudience = "{WALLETS}"\npath = "/"\nmethods = ["GET"]\nproof = "{proof}"\n'
+    assert TrustConfig.parse(GOOD + route + more).warnings == ()
 
 
 def test_a_service_gets_what_vouches_for_its_callers() -> None:
