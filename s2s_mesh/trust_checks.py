@@ -59,7 +59,6 @@ def _check_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
         if issuer not in callers:
             report.warning(path, f"no [[allow]] row names this issuer{did_you_mean(issuer, callers)}")
         _check_one_place(table, form.defaults, path, report)
-        _check_plain_http(table.jwks_uri, f"{path}.jwks_uri", report, allowed=table.allow_plain_http)
         _warn_without_effect(table, path, report)
 
 
@@ -77,6 +76,11 @@ def _check_one_place(
     if table.eddsa and "Ed25519" not in _algorithms(table, defaults):
         report.warning(f"{path}.eddsa", "without effect: Ed25519 is not among the accepted algorithms")
     plain = table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri)
+    if plain and not is_loopback(str(table.jwks_uri)) and not getattr(table, "allow_plain_http", False):
+        or_so = (
+            ", or allow_plain_http = true in this issuer's table" if isinstance(table, IssuerTable) else ""
+        )
+        report.problem(f"{path}.jwks_uri", f"{found(table.jwks_uri)}; expected https{or_so}")
     if table.ca_file is not UNSET and (plain or table.jwks_file is not UNSET):
         report.warning(f"{path}.ca_file", "without effect: the keys are not fetched over TLS")
 
@@ -100,12 +104,6 @@ def _warn_without_effect(table: IssuerTable, path: str, report: Report) -> None:
         )
 
 
-def _check_plain_http(uri: str | UnsetType, path: str, report: Report, *, allowed: bool) -> None:
-    if uri is UNSET or not is_plain_http(uri) or is_loopback(uri) or allowed:
-        return
-    report.problem(path, f"{found(uri)}; expected https, or allow_plain_http = true in this issuer's table")
-
-
 def _check_user_issuers(form: TrustForm, callers: set[str], report: Report) -> None:
     services = callers | form.issuers.keys()
     for issuer, table in form.user_issuers.items():
@@ -115,8 +113,6 @@ def _check_user_issuers(form: TrustForm, callers: set[str], report: Report) -> N
                 path, "found an issuer that is also a service; expected either: a caller is never a user"
             )
         _check_one_place(table, form.defaults, path, report)
-        if table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri) and not is_loopback(table.jwks_uri):
-            report.problem(f"{path}.jwks_uri", f"{found(table.jwks_uri)}; expected https")
 
 
 def _check_pairs(form: TrustForm, report: Report) -> None:

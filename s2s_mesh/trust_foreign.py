@@ -12,7 +12,7 @@ from .identity import ServiceId
 from .trust_format import ForeignIssuerTable, SubjectRow
 from .trust_profiles import check_profile
 from .trust_report import Report, did_you_mean, found, member_path, shown
-from .trust_values import is_loopback, is_plain_http, short_type
+from .trust_values import short_type
 
 ClaimPath = tuple[str, ...]
 _URLS = ("https:", "http:")
@@ -122,8 +122,6 @@ def _check_place(issuer: str, table: ForeignIssuerTable, path: str, report: Repo
             f"found {what}, and the issuer is no URL; expected jwks_uri or jwks_file, which say where its "
             "keys are",
         )
-    if table.jwks_uri is not UNSET and is_plain_http(table.jwks_uri) and not is_loopback(table.jwks_uri):
-        report.problem(f"{path}.jwks_uri", f"{found(table.jwks_uri)}; expected https")
 
 
 def _warn_without_effect(table: ForeignIssuerTable, path: str, report: Report) -> None:
