@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .trust import ForeignIssuer, IssuerTrust, TrustConfig, UserIssuer
+import msgspec
+
+from .trust import ForeignIssuer, TrustConfig
 from .trust_issuers import Accepted
 from .trust_report import member_path, shown
 from .trust_values import ASAP, SPIFFE
 
-_LEEWAY = 30.0
-_LIFE: dict[type[Accepted], float] = {IssuerTrust: 900.0, ForeignIssuer: 900.0, UserIssuer: 3600.0}
-_TYPES: dict[type[Accepted], frozenset[str]] = {
-    IssuerTrust: frozenset({"at+jwt"}),
-    ForeignIssuer: frozenset({"at+jwt"}),
-    UserIssuer: frozenset({"at+jwt", "jwt"}),
-}
 _FLAGS = {
     "eddsa": "EdDSA is accepted as a name of Ed25519",
     "allow_plain_http": "its keys may be fetched without TLS",
@@ -44,16 +39,16 @@ def relaxations(trust: TrustConfig) -> tuple[str, ...]:
 
 def of_issuer(entry: Accepted) -> Iterator[tuple[str, str]]:
     """Those of one issuer: the member, and what it lets pass."""
-    kind = type(entry)
+    usual = {field.name: field.default for field in msgspec.structs.fields(entry)}
     if entry.profile == SPIFFE:
         yield "profile", "its tokens need no iss and no iat: the trust domain of sub says whose they are"
     if entry.profile == ASAP:
         yield "profile", "its tokens need no sub: its issuer is whom they mean"
-    if more := sorted(entry.types - _TYPES[kind]):
+    if more := sorted(entry.types - usual["types"]):
         yield "typ", f"tokens of type {', '.join(more)} are accepted"
-    if entry.max_token_life > _LIFE[kind]:
+    if entry.max_token_life > usual["max_token_life"]:
         yield "max_token_life", f"its tokens may live for {entry.max_token_life:g} s"
-    if entry.leeway > _LEEWAY:
+    if entry.leeway > usual["leeway"]:
         yield "leeway", f"clocks may differ by {entry.leeway:g} s"
     if isinstance(entry, ForeignIssuer):
         for name, service in entry.audiences.items():
