@@ -222,6 +222,7 @@ def test_a_bundle_holds_what_is_for_jwt_svids() -> None:
     assert {kid: known.alg for kid, known in keys.keys.items()} == {KID: "ES256", LATER_KID: "RS256"}
     assert keys.order == (7, 300)
     assert keys.ignored == ("keys[0]: use is not jwt-svid",)
+    assert parse(entry(signer("Ed25519"), alg="EdDSA")).keys == {}
 
 
 @pytest.mark.parametrize(
