@@ -284,6 +284,26 @@ def test_a_proof_that_some_caller_has_is_no_mistake(proof: str, more: str) -> No
     assert TrustConfig.parse(GOOD + route + more).warnings == ()
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        '[[subject]]\nissuer = "@/"\nsubject = "s"\nservice = "@"\n',
+        '[[route]]\naudience = "@"\npath = "/"\nmethods = ["GET"]\n',
+        '[[txn]]\ntrust_domain = "https://example.com"\nissuer = "@"\naudience = "https://w.example.com"\n',
+        '[[txn]]\ntrust_domain = "https://example.com"\nissuer = "https://w.example.com"\naudience = "@"\n',
+        '[issuers."@"]\n',
+    ],
+)
+def test_a_service_is_one_wherever_the_file_names_it(row: str) -> None:
+    """It is no user, and none of its names is a foreign issuer's."""
+    named = "https://new.example.com"
+    text = GOOD + row.replace("@", named)
+    if "[[subject]]" not in row:
+        assert named in TrustConfig.parse(text).services
+    with pytest.raises(TrustFileError, match=r"\.com/\": found an issuer that is also a service"):
+        TrustConfig.parse(f'{text}[foreign_issuers."{named}/"]\n')
+
+
 def test_a_service_gets_what_vouches_for_its_callers() -> None:
     """Rows, issuers and keys that are for other receivers stay away."""
     whole = TrustConfig.parse(GOOD)
