@@ -224,6 +224,12 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(refused.value.problems) == 2
 
 
+def test_a_row_with_a_claim_that_is_unfit_is_compared_with_no_other() -> None:
+    """What is left of its claims would be another row's."""
+    (line,) = problems('idp = "github"', "idp = 1")
+    assert "claims.idp (row at line 6): found the integer 1" in line
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
