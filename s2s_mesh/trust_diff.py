@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .trust import RouteRule, SubjectRule, TrustConfig, TrustedPair, UserIssuer
+from .trust import RouteRule, SubjectRule, TrustConfig, TrustedPair
 from .trust_issuers import Accepted
 from .trust_legacy import LegacyRule
 from .trust_relaxations import of_issuer
@@ -140,12 +140,12 @@ def _accepted(what: str, old: Mapping[str, Accepted], new: Mapping[str, Accepted
 
 
 def _unusual(new: Accepted) -> Iterator[Change]:
-    """What a new issuer may that others may not, and where a new caller's keys come from, if that is not its
-    own id: whoever is there speaks in its name.
+    """What a new issuer may that others may not, and where its keys come from, if that is not its own id:
+    whoever is there speaks in its name.
     """
     for _, what in of_issuer(new):
         yield _gains(new.issuer, what)
-    if not isinstance(new, UserIssuer) and not new.place.startswith(f"{new.issuer.rstrip('/')}/"):
+    if not new.place.startswith(f"{new.issuer.rstrip('/')}/"):
         yield _differs(new.issuer, f"its keys are taken from {new.place}")
 
 

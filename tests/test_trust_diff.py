@@ -110,6 +110,8 @@ def test_what_a_new_issuer_may_that_others_may_not() -> None:
         ("gains", HUB, "scope in its tokens takes nothing away from what is granted"),
     ]
     assert ("gains", LOGIN, "its tokens may be for others as well") in told("", USERS + "multi_aud = true\n")
+    elsewhere = USERS + 'jwks_uri = "https://keys.example.com/"\n'
+    assert ("changes", LOGIN, "its keys are taken from https://keys.example.com/") in told("", elsewhere)
     assert ("gains", EDGE, "clocks may differ by 60 s") in told("", ISSUER + 'leeway = "60s"\n' + PAIR)
 
 

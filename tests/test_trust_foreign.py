@@ -310,6 +310,12 @@ def test_a_service_is_one_wherever_the_file_names_it(row: str) -> None:
         TrustConfig.parse(f'{text}[foreign_issuers."{named}/"]\n')
 
 
+def test_an_issuer_may_call_a_service_by_its_id() -> None:
+    """To say so is needless, and no mistake."""
+    text = GOOD.replace(TABLE, f'{TABLE}\naudiences = {{ "{WALLETS}" = "{WALLETS}", w = "{WALLETS}" }}')
+    assert TrustConfig.parse(text).warnings == ()
+
+
 def test_a_service_gets_what_vouches_for_its_callers() -> None:
     """Rows, issuers and keys that are for other receivers stay away."""
     whole = TrustConfig.parse(GOOD)
