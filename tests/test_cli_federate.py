@@ -96,6 +96,10 @@ def test_what_cannot_be_written(terminal: Terminal) -> None:
     assert result.stderr == "Error: none/token cannot be written: No such file or directory\n"
     (terminal.folder / "token").mkdir()
     assert terminal.call(*named("aws"), "--token-file", "token").exit_code == 2
+    for folder in (".", "/"):
+        result = terminal.call(*named("aws"), "--token-file", folder)
+        expected = f"Error: {folder} cannot be written: it is a folder, expected a file\n"
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", expected)
     assert [path.name for path in terminal.folder.glob(".token*")] == []
 
 

@@ -87,6 +87,8 @@ def write_file(path: Path, text: str, *, private: bool = False) -> None:
     Raises:
         ConfigError: it cannot be written; what was there is still there.
     """
+    if not path.name:
+        raise ConfigError(f"{path} cannot be written: it is a folder, expected a file")
     # beside its place, for a rename works within one file system only
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
