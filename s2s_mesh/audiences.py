@@ -55,10 +55,12 @@ def for_cloud(
         servers: the authorization servers that are known.
 
     Raises:
-        ConfigError: not what the provider takes, or a name of the mesh.
+        ConfigError: not what the provider takes, a name of the mesh, or a workload of SPIFFE, for which the
+            token would be a JWT-SVID of whoever its subject names.
     """
     known = clouds.check_audience(cloud, audience)
-    if any(_is_in(names, known) for names in (own, trust.services, trust.key_sources, servers)):
+    named = any(_is_in(names, known) for names in (own, trust.services, trust.key_sources, servers))
+    if named or known.lower().startswith("spiffe:"):
         raise ConfigError(
             f"{known} is a service or an identity provider; federation tokens are made out to clouds only"
         )

@@ -166,10 +166,13 @@ def test_audiences_that_are_refused(provider: str, audience: Any, why: str) -> N
         check_audience(cloud(provider), audience)
 
 
-@pytest.mark.parametrize("audience", [LEDGER, EDGE, LOGIN, LOGIN.removesuffix("/")])
+@pytest.mark.parametrize(
+    "audience",
+    [LEDGER, EDGE, LOGIN, LOGIN.removesuffix("/"), "spiffe://example.org/ledger", "SPIFFE://example.org/a"],
+)
 @pytest.mark.parametrize("provider", ["aws", "k8s"])
 def test_no_federation_token_is_for_the_mesh(edge: Service, provider: str, audience: str) -> None:
-    """Neither for a service nor for an identity provider, whatever is registered at the cloud."""
+    """Not for a service, a workload or an identity provider, whatever is registered at the cloud."""
     with frozen(), pytest.raises(ConfigError, match="federation tokens are made out to clouds only"):
         edge.federation_token(provider, audience=audience)
 
