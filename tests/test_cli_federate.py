@@ -120,15 +120,26 @@ def test_what_cannot_be_written(terminal: Terminal) -> None:
             ("gcp", "--audience", POOL, "--config", "c", "--executable", "--service-account", "me"),
             "'me' is not a service account",
         ),
+        (("gcp", "--audience", POOL, "--service-account", "me"), "--service-account is for --config FILE"),
+        (("gcp", "--audience", POOL, "--register", "--executable"), "leave --config and --executable out"),
+        (
+            ("gcp", "--audience", POOL, "--register", "--config", "c", "--token-file", "t"),
+            "leave --config and --executable out",
+        ),
+        (("gcp", "--audience", POOL, "--executable", "--token-file", "t"), "leave --token-file out"),
+        (("gcp", "--audience", POOL, "--executable", "--once"), "--once is for --token-file FILE"),
+        (("aws", "--once"), "--once is for --token-file FILE"),
+        (("k8s", "--audience", "a", "--once"), "--once is for --token-file FILE"),
+        (("k8s", "--audience", "a", "--register", "--token-file", "t"), "leave --token-file out"),
         (("check", "ibm"), "choose one of aws, gcp, azure, k8s"),
     ],
 )
 def test_what_is_refused(terminal: Terminal, arguments: tuple[str, ...], why: str) -> None:
-    """One sentence, exit code 2, and no file."""
+    """One sentence, exit code 2, and no file; no option is passed over in silence."""
     result = terminal.call("federate", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert why in " ".join(result.stderr.split())
-    assert not (terminal.folder / "c").exists()
+    assert not any((terminal.folder / name).exists() for name in "ct")
 
 
 def test_without_a_ring_no_token(terminal: Terminal) -> None:

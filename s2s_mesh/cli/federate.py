@@ -7,7 +7,8 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ from .output import AsJSON, write_file
 if TYPE_CHECKING:
     from ..cloud_checks import Seen
     from ..clouds import Cloud
+    from ..federation import FederationToken
     from ..findings import Finding
     from ..settings import Settings
     from ..trust_issuers import Accepted
@@ -145,7 +147,14 @@ def gcp(
 
     if config is not None and (executable == (token_file is not None)):
         raise typer.BadParameter("--config wants either --token-file FILE or --executable")
+    if service_account is not None and config is None:
+        raise typer.BadParameter("--service-account is for --config FILE")
+    if register and (config is not None or executable):
+        raise typer.BadParameter("--register prints and ends: leave --config and --executable out")
+    _check_together(token_file, once=once, register=register)
     if executable and config is None:
+        if token_file is not None:
+            raise typer.BadParameter("--executable prints and ends: leave --token-file out")
         _print_response(audience, subject)
         return
     if config is not None:
@@ -188,11 +197,10 @@ def k8s(
     """
     from .. import cloud_files
 
-    if register or token_file is not None:
-        _run("k8s", audience, subject, token_file, once=once, register=register)
-        return
-    token, expires_at = _minter("k8s", audience, subject).mint()
-    typer.echo(json.dumps(cloud_files.exec_credential(token, expires_at)))
+    def credential(minted: FederationToken) -> str:
+        return json.dumps(cloud_files.exec_credential(*minted))
+
+    _run("k8s", audience, subject, token_file, once=once, register=register, shown=credential)
 
 
 @app.command("check")
@@ -228,10 +236,12 @@ def _run(
     *,
     once: bool,
     register: bool,
+    shown: Callable[[FederationToken], str] = attrgetter("token"),
 ) -> None:
-    """What all providers have in common: register, keep a file, or print a token."""
+    """What all providers have in common: register, keep a file, or print a token as it is `shown`."""
     from ..cloud_registration import registration
 
+    _check_together(token_file, once=once, register=register)
     minter = _minter(provider, audience, subject)
     if register:
         text = registration(
@@ -244,7 +254,15 @@ def _run(
     elif token_file is not None:
         minter.keep(token_file, once=once)
     else:
-        typer.echo(minter.mint().token)
+        typer.echo(shown(minter.mint()))
+
+
+def _check_together(token_file: Path | None, *, once: bool, register: bool) -> None:
+    """No option is passed over in silence."""
+    if register and token_file is not None:
+        raise typer.BadParameter("--register prints and ends: leave --token-file out")
+    if once and token_file is None:
+        raise typer.BadParameter("--once is for --token-file FILE")
 
 
 def _minter(provider: str, audience: str | None, subject: str | None) -> Minter:
