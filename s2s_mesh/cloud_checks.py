@@ -7,6 +7,7 @@ server of Kubernetes, which AWS, Google and Azure read every day.
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -140,15 +141,15 @@ def discovery(issuer: str, document: Seen, jwks: Seen) -> Finding:
     members = document.members
     problems = [f"no {name}" for name in _REQUIRED if name not in members]
     if "issuer" in members and members["issuer"] != issuer:
-        problems.append(f"issuer is {members['issuer']!r}")
+        problems.append(f"issuer is {members['issuer']!r:.300}")
     uri = members.get("jwks_uri")
     if "jwks_uri" in members and not (isinstance(uri, str) and uri.startswith("https://")):
         problems.append("jwks_uri is not https")
     named = members.get(_ALGORITHMS)
     published = sorted({str(key.get("alg")) for key in _keys(jwks)})
     if named != published and _keys(jwks):
-        problems.append(f"{_ALGORITHMS} is {named!r}, and the keys are for {published!r}")
-    problems += [f"{name} is empty" for name, value in members.items() if value in ([], "")]
+        problems.append(f"{_ALGORITHMS} is {named!r:.300}, and the keys are for {published!r:.300}")
+    problems += [f"{_foreign(name)} is empty" for name, value in members.items() if value in ([], "")]
     cures = [f"have {document.place} answered by service.routes or `s2s-mesh serve`, and no copy of it"]
     return _finding("discovery document", problems, cures, good=document.place, expected=expected)
 
@@ -173,7 +174,7 @@ def keys(cloud: Cloud, jwks: Seen, ring: KeyRing | None, now: float) -> Iterator
         problems.append("no keys")
     if len(found) > cloud.max_keys:
         problems.append(f"{len(found)} keys")
-    problems += [f"{count} keys with the kid {kid}" for kid, count in kids.items() if count > 1]
+    problems += [f"{count} keys with the kid {_foreign(kid)}" for kid, count in kids.items() if count > 1]
     if signing is not None and signing.kid not in kids:
         problems.append(f"{signing.kid} signs and is not published there")
     if problems:
@@ -193,7 +194,7 @@ def _members(found: list[Mapping[str, Any]]) -> Finding:
     """Every key by itself: what must be there, and what breaks it at one cloud or another."""
     problems = []
     for position, key in enumerate(found):
-        name = str(key.get("kid", f"keys[{position}]"))[:50]
+        name = _foreign(key.get("kid", f"keys[{position}]"))
         missing = [member for member in ("kid", "alg", "use", "kty") if not isinstance(key.get(member), str)]
         problems += [f"{name} has no {member}" for member in missing]
         problems += [f"{name} has {member}" for member in sorted(key.keys() & (_BREAKING | _NOT_PUBLIC))]
@@ -210,7 +211,7 @@ def _members(found: list[Mapping[str, Any]]) -> Finding:
 
 def _kinds(cloud: Cloud, found: list[Mapping[str, Any]]) -> Finding:
     """Keys that the cloud does not know: skipped where it fetches them, refused where they are uploaded."""
-    strange = sorted({str(key.get("alg")) for key in found if key.get("kty") not in ("RSA", "EC")})
+    strange = sorted({_foreign(key.get("alg")) for key in found if key.get("kty") not in ("RSA", "EC")})
     usable = [key for key in found if key.get("alg") in cloud.algorithms]
     problems, cures = [], []
     if found and not usable:
@@ -233,6 +234,11 @@ def _kinds(cloud: Cloud, found: list[Mapping[str, Any]]) -> Finding:
 def _keys(jwks: Seen) -> list[Mapping[str, Any]]:
     found = None if jwks.members is None else jwks.members.get("keys")
     return [key for key in found if isinstance(key, dict)] if isinstance(found, list) else []
+
+
+def _foreign(text: object) -> str:
+    """What somebody else has written, short and without what steers a terminal."""
+    return json.dumps(str(text))[1:-1][:50]
 
 
 def _away(check: str, seen: Seen, issuer: str) -> Finding:

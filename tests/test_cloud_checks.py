@@ -81,7 +81,16 @@ def test_a_service_in_order(cloud: Any) -> None:
         (GCP, "https://8.8.8.8", None),
         (K8S, "https://edge.internal:8443", None),
         (K8S, "http://127.0.0.1:8000", "not https"),
-        (AWS, f"{EDGE}/{'x' * 240}", "265 characters"),
+        (GCP, "https://edge.home.arpa", "edge.home.arpa is not"),
+        (GCP, "https://home.arpa", "home.arpa is not"),
+        (AWS, "https://edge.localhost", "edge.localhost is not"),
+        (AWS, "https://edge.local", "edge.local is not"),
+        (AWS, "https://edge.test", "edge.test is not"),
+        (AWS, "https://edge.invalid", "edge.invalid is not"),
+        (AWS, "https://edge.flycast", "edge.flycast is not"),
+        (AWS, "https://edge.lan", "edge.lan is not"),
+        (AWS, f"{EDGE}/{'x' * 230}", None),
+        (AWS, f"{EDGE}/{'x' * 231}", "256 characters"),
     ],
 )
 def test_the_issuers_name(cloud: Any, issuer: str, found: str | None) -> None:
@@ -155,6 +164,34 @@ def test_documents_that_do_not_come() -> None:
     assert problem(discovery(EDGE, away, away)) == f"{EDGE}/x: answered 404, expected 200"
     (finding,) = keys(AWS, away, ES256, NOW)
     assert problem(finding) == f"{EDGE}/x: answered 404, expected 200"
+    assert discovery(EDGE, documents()[0], away).verdict is Verdict.OK
+
+
+def test_what_others_write_steers_no_terminal() -> None:
+    """Short, and without control characters, wherever a name or a value of a document is repeated."""
+    ugly = "\x1b]0;" + "x" * 1000
+    bad = {**GOOD, "kid": ugly, "alg": ugly, "kty": ugly, "use": ugly}
+    document, _ = documents()
+    changed = {
+        **(document.members or {}),
+        "issuer": ugly,
+        "jwks_uri": ugly,
+        "id_token_signing_alg_values_supported": [ugly],
+        ugly: "",
+    }
+    found = [
+        discovery(
+            EDGE, Seen(place=document.place, members=changed), Seen(place=EDGE, members={"keys": [bad]})
+        ),
+        *judged(GCP, bad, bad).values(),
+        judged(GCP, GOOD, bad)["kinds of keys"],
+    ]
+    assert len(found) == 5
+    for finding in found:
+        assert finding.found.isprintable()
+        assert len(finding.found) < 1000
+        assert finding.do.isprintable()
+    assert sum("u001b" in finding.found for finding in found) == 4
 
 
 def judged(cloud: Any, *found: Any, of: KeyRing | None = None) -> dict[str, Finding]:
@@ -179,6 +216,7 @@ def test_a_jwks_of_another_ring() -> None:
     assert problem(judged(AWS, GOOD, GOOD)["JWKS"]) == f"2 keys with the kid {GOOD['kid']}"
     many = [{**GOOD, "kid": str(number)} for number in range(101)]
     assert problem(judged(AZURE, *many)["JWKS"]) == "101 keys"
+    assert judged(AZURE, *many[1:])["JWKS"].verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -187,6 +225,8 @@ def test_a_jwks_of_another_ring() -> None:
         ({"kid": None}, "keys[0] has no kid"),
         ({"alg": None}, "has no alg"),
         ({"use": None}, "has no use"),
+        ({"kty": None}, "has no kty"),
+        ({"kty": 7}, "has no kty"),
         ({"use": "enc"}, "is not for signatures"),
         ({"key_ops": ["verify"]}, "has key_ops"),
         ({"x5c": ["MII"]}, "has x5c"),
