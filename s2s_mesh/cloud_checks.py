@@ -21,6 +21,7 @@ from .errors import ConfigError
 from .federation import check_algorithm, fitting
 from .findings import Finding, Verdict
 from .keyring import KeyRing
+from .keys import PRIVATE_MEMBERS
 from .rotation import RotationSchedule
 
 LEAD = 86400.0  # seconds: no cloud says for how long it caches keys
@@ -28,7 +29,6 @@ _REQUIRED = ("issuer", "jwks_uri", "response_types_supported", "subject_types_su
 _ALGORITHMS = "id_token_signing_alg_values_supported"
 # names that mean nothing on the internet (RFC 2606, RFC 6762, RFC 8375, platforms' private networks)
 _PRIVATE_NAMES = ("localhost", "local", "internal", "test", "invalid", "home.arpa", "flycast", "lan")
-_NOT_PUBLIC = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 _BREAKING = frozenset({"key_ops", "x5c", "x5t", "x5t#S256", "x5u"})
 
 
@@ -197,7 +197,7 @@ def _members(found: list[Mapping[str, Any]]) -> Finding:
         name = _foreign(key.get("kid", f"keys[{position}]"))
         missing = [member for member in ("kid", "alg", "use", "kty") if not isinstance(key.get(member), str)]
         problems += [f"{name} has no {member}" for member in missing]
-        problems += [f"{name} has {member}" for member in sorted(key.keys() & (_BREAKING | _NOT_PUBLIC))]
+        problems += [f"{name} has {member}" for member in sorted(key.keys() & (_BREAKING | PRIVATE_MEMBERS))]
         if key.get("use") not in (None, "sig"):
             problems.append(f"{name} is not for signatures")
     return _finding(

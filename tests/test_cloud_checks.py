@@ -230,6 +230,9 @@ def test_a_jwks_of_another_ring() -> None:
         ({"use": "enc"}, "is not for signatures"),
         ({"key_ops": ["verify"]}, "has key_ops"),
         ({"x5c": ["MII"]}, "has x5c"),
+        ({"x5t": "A"}, "has x5t"),
+        ({"x5t#S256": "A"}, "has x5t#S256"),
+        ({"x5u": "https://edge.example.com/chain"}, "has x5u"),
         ({"d": "AQAB"}, "has d"),
     ],
 )
