@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +24,7 @@ from s2s_mesh.clouds import CLOUDS
 from s2s_mesh.jws import decode
 
 from .cloud_servers import HOST, Authority, MovableTime, moved_time, published
-from .command_line import ISSUER, OTHER, ROOT, Terminal, make_terminal
+from .command_line import ISSUER, OTHER, PATIENCE, ROOT, Terminal, make_terminal
 from .servers import free_port
 from .test_clouds import AUDIENCES, POOL
 
@@ -267,6 +270,48 @@ def test_a_file_that_is_kept(terminal: Terminal, moved: MovableTime, monkeypatch
     assert "warning: no new token, the token in token has expired: AWS IAM verifies" in gone
     assert path.read_text() not in ("", first)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_end_that_is_asked_for_twice(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the token is put in its place, and while that is tidied up: it leaves what was there, alone."""
+    (terminal.folder / "token").write_text("old")
+    ending: list[str] = []
+
+    def interrupted(call: Callable[..., None]) -> Callable[..., None]:
+        def made(path: Path, *more: Any, **named: Any) -> None:
+            if ending or (path.name.startswith(".token") and more):
+                ending.append(path.name)
+                signal.raise_signal(signal.SIGTERM)
+            call(path, *more, **named)
+
+        return made
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(os, name, interrupted(getattr(os, name)))
+    result = terminal.call(*named("aws"), "--token-file", "token")
+    assert (result.exit_code, result.output, len(ending)) == (0, "", 2)
+    assert (terminal.folder / "token").read_text() == "old"
+    assert [path.name for path in terminal.folder.glob(".token*")] == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_disk_that_is_full(terminal: Terminal) -> None:
+    """The old token stays as it is, and no piece of the new one."""
+    (terminal.folder / "token").write_text("old")
+    command = [sys.executable, "-m", "s2s_mesh", *named("aws"), "--token-file", "token", "--once"]
+    done = subprocess.run(
+        f"ulimit -f 0; exec {shlex.join(command)}",  # no file may have a byte
+        shell=True,
+        env={**terminal.environment, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=terminal.folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: token cannot be written: File too large\n"
+    assert (terminal.folder / "token").read_text() == "old"
+    assert [path.name for path in terminal.folder.glob(".token*")] == []
 
 
 # -- check --------------------------------------------------------------------------------------------------

@@ -133,12 +133,16 @@ class Minter:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT are a good end, at whatever it waits."""
+    """SIGTERM and SIGINT are a good end, at whatever it waits; a second one disturbs no tidying up."""
 
     def end(_number: int, _frame: Any) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         sys.exit(0)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:
