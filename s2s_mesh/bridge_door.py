@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from . import asap, audiences, clouds, federation, svid
+from . import asap, clouds, federation, svid
 from .asap_auth import AsapAuth
 from .errors import ConfigError
 from .identity import ServiceId
@@ -120,14 +120,7 @@ class BridgeDoor(ServiceLife):
             KeyStoreError: there is no key to sign with.
         """
         cloud = clouds.cloud(provider)
-        name, about = audiences.for_cloud(
-            cloud,
-            audience,
-            subject,
-            own=self.settings.audiences,
-            trust=self.settings.trusted,
-            servers=self.settings.authorization_servers,
-        )
+        name, about = self.settings.for_cloud(cloud, audience, subject)
         runtime = self.awake(self.clock())
         with runtime.signing() as (ring, now):
             return federation.mint(

@@ -13,6 +13,7 @@ from . import asap, clouds, svid
 from . import audiences as audiences_
 from .certificates import ProxyField
 from .claims import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE
+from .clouds import Cloud
 from .errors import ConfigError
 from .identity import ServiceId
 from .keys import ALGORITHMS, DEFAULT_ALGORITHM
@@ -133,6 +134,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def refuse_provider(self, audience: str) -> None:
         """As `audiences.refuse_provider`, with those that are known here."""
         audiences_.refuse_provider(audience, self.trusted, self.authorization_servers)
+
+    def for_cloud(self, cloud: Cloud, audience: str | None, subject: str | None) -> tuple[str, str]:
+        """As `audiences.for_cloud`, by the names that are known here."""
+        return audiences_.for_cloud(
+            cloud,
+            audience,
+            subject,
+            own=self.audiences,
+            trust=self.trusted,
+            servers=self.authorization_servers,
+        )
 
     @property
     def trusted(self) -> TrustConfig:

@@ -17,23 +17,12 @@ _WORDS = ("ok", "to be mended soon", "to be mended now", "not looked at")
 
 def print_findings(findings: Sequence[Finding], *, as_json: bool, problems: bool = False) -> None:
     """Print them as JSON or as a table with counts; with `problems`, without what is in order."""
+    import msgspec
+
     from ..findings import Verdict
 
     if as_json:
-        print_json(
-            {
-                "findings": [
-                    {
-                        "check": finding.check,
-                        "verdict": finding.verdict.value,
-                        "found": finding.found,
-                        "expected": finding.expected,
-                        "do": finding.do,
-                    }
-                    for finding in findings
-                ]
-            }
-        )
+        print_json({"findings": msgspec.to_builtins(findings)})
         return
     shown = [f for f in findings if not problems or f.verdict in (Verdict.WARN, Verdict.FAIL)]
     rows = [(f.verdict.value, f.check, " ".join(f.found.split()), f.do) for f in shown]

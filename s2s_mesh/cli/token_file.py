@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from .. import audiences, clouds, federation
+from .. import clouds, federation
 from ..clock import now
 from ..errors import KeyStoreError, MeshError
 from ..federation import FederationToken
@@ -43,14 +43,7 @@ class Minter:
     def __init__(self, provider: str, audience: str | None, subject: str | None) -> None:
         self.settings = load_settings()
         self.cloud = clouds.cloud(provider)
-        self.audience, self.subject = audiences.for_cloud(
-            self.cloud,
-            audience,
-            subject,
-            own=self.settings.audiences,
-            trust=self.settings.trusted,
-            servers=self.settings.authorization_servers,
-        )
+        self.audience, self.subject = self.settings.for_cloud(self.cloud, audience, subject)
         self._manager = key_manager(self.settings, may_create=False)
         lag = self._lag = self.settings.schedule.replica_lag
         self._signer = Signer(self.settings.issuer, life=self.settings.token_life, min_key_age=lambda: lag)
