@@ -186,8 +186,9 @@ def keys(cloud: Cloud, jwks: Seen, ring: KeyRing | None, now: float) -> Iterator
         good=f"{len(found)} keys",
         expected=f"the key that signs, kids that differ, at most {cloud.max_keys} keys",
     )
-    yield _members(found)
-    yield _kinds(cloud, found)
+    if found:
+        yield _members(found)
+        yield _kinds(cloud, found)
 
 
 def _members(found: list[Mapping[str, Any]]) -> Finding:
@@ -214,7 +215,7 @@ def _kinds(cloud: Cloud, found: list[Mapping[str, Any]]) -> Finding:
     strange = sorted({_foreign(key.get("alg")) for key in found if key.get("kty") not in ("RSA", "EC")})
     usable = [key for key in found if key.get("alg") in cloud.algorithms]
     problems, cures = [], []
-    if found and not usable:
+    if not usable:
         wanted = fitting(cloud)
         problems.append(f"none for {', '.join(sorted(cloud.algorithms))}")
         cures.append(f"`s2s-mesh keys rotate --algorithm {wanted}`, and S2S_MESH_ALGORITHM={wanted}")

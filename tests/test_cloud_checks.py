@@ -144,6 +144,7 @@ def test_no_key_yet(of: KeyRing | None) -> None:
         ({"jwks_uri": "http://edge.example.com/jwks"}, "jwks_uri is not https"),
         ({"jwks_uri": 7}, "jwks_uri is not https"),
         ({"response_types_supported": None}, "no response_types_supported"),
+        ({"subject_types_supported": None}, "no subject_types_supported"),
         ({"id_token_signing_alg_values_supported": ["RS256"]}, "and the keys are for ['ES256']"),
         ({"id_token_signing_alg_values_supported": None}, "is None, and the keys are for"),
         ({"authorization_endpoint": ""}, "authorization_endpoint is empty"),
@@ -204,10 +205,10 @@ GOOD = dict(pool(1).public.public_jwk)
 
 
 def test_a_jwks_without_keys() -> None:
-    """Or one that is none."""
-    assert problem(judged(AWS)["JWKS"]) == "no keys"
-    broken = Seen(place=EDGE, members={"keys": "none"})
-    assert problem(next(keys(AWS, broken, None, NOW))) == "no keys"
+    """Or one that is none: one finding."""
+    for members in ({"keys": []}, {"keys": "none"}, {"keys": 7}, {"keys": ["none"]}, {}):
+        (finding,) = keys(AWS, Seen(place=EDGE, members=members), None, NOW)
+        assert problem(finding) == "no keys"
 
 
 def test_a_jwks_of_another_ring() -> None:

@@ -69,7 +69,19 @@ def test_a_service_account() -> None:
         "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
         "edge@project.iam.gserviceaccount.com:generateAccessToken"
     )
-    for bad in ("edge", "edge@example.com", "a/../b@project.iam.gserviceaccount.com", ""):
+    end = ".gserviceaccount.com"
+    assert external_account(POOL, file_source("t"), f"{'e' * 63}@{'p' * 128}{end}")
+    for bad in (
+        "",
+        "edge",
+        "edge@example.com",
+        f"a/../b@project.iam{end}",
+        f"edge@a/../b{end}",
+        f"edge@project.iam{end}:signJwt?",
+        f"edge@project.iam{end}\n",
+        f"{'e' * 64}@p{end}",
+        f"e@{'p' * 129}{end}",
+    ):
         with pytest.raises(ConfigError, match="is not a service account"):
             external_account(POOL, file_source("t"), bad)
 
