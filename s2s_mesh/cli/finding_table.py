@@ -22,7 +22,7 @@ def print_findings(findings: Sequence[Finding], *, as_json: bool, problems: bool
     from ..findings import Verdict
 
     if as_json:
-        print_json({"findings": msgspec.to_builtins(findings)})
+        print_json({"findings": [msgspec.structs.asdict(finding) for finding in findings]})
         return
     shown = [f for f in findings if not problems or f.verdict in (Verdict.WARN, Verdict.FAIL)]
     rows = [(f.verdict.value, f.check, " ".join(f.found.split()), f.do) for f in shown]
