@@ -206,7 +206,8 @@ GOOD = dict(pool(1).public.public_jwk)
 
 def test_a_jwks_without_keys() -> None:
     """Or one that is none: one finding."""
-    for members in ({"keys": []}, {"keys": "none"}, {"keys": 7}, {"keys": ["none"]}, {}):
+    broken: list[dict[str, Any]] = [{"keys": []}, {"keys": "none"}, {"keys": 7}, {"keys": ["none"]}, {}]
+    for members in broken:
         (finding,) = keys(AWS, Seen(place=EDGE, members=members), None, NOW)
         assert problem(finding) == "no keys"
 
