@@ -8,7 +8,6 @@ answers has each provider's own form; credentials of AWS are made by moto, which
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +26,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from s2s_mesh import Service, TrustConfig
-from s2s_mesh import clock as clock_module
 from s2s_mesh.cli import serving
 
-from .command_line import Terminal
+from .command_line import MovableTime, Terminal
 from .programs import http_server
 from .servers import free_port
 
@@ -217,38 +215,14 @@ class Authority:
             yield f"https://{HOST}:{port}"
 
 
-class MovableTime:
-    """The time as our command line sees it in this process.
-
-    Attributes:
-        ahead: seconds between it and the real one.
-    """
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def time(self) -> float:
-        """Unix seconds."""
-        return time.time() + self.ahead
-
-
-@contextmanager
-def moved_time(patch: Callable[[object, str, object], None]) -> Iterator[MovableTime]:
-    """Our command line's time, which can be moved; `patch` is `monkeypatch.setattr`."""
-    moved = MovableTime()
-    patch(clock_module, "time", moved)
-    yield moved
-
-
 @contextmanager
 def published(terminal: Terminal, moved: MovableTime, *, age: float, **changes: str) -> Iterator[str]:
     """Our issuer, with a ring of `age` seconds, published by a real service; gives its URL."""
     port = free_port()
     issuer = f"http://127.0.0.1:{port}"
     terminal.environment |= {"S2S_MESH_ISSUER": issuer, "S2S_MESH_ROTATION": "cloud-federation", **changes}
-    at, moved.ahead = moved.ahead, moved.ahead - age
-    terminal.create_ring()
-    moved.ahead = at
+    with moved.ago(age):
+        terminal.create_ring()
     trust = TrustConfig.parse("version = 1\n[defaults]\nallow_loopback_http = true")
     service = Service.from_env(terminal.environment, trust=trust)
     with service, http_server(serving.only_documents(service), port):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,6 +138,28 @@ class Server:
     def wait_for_error(self, text: str) -> None:
         """Wait until standard error holds `text`."""
         wait_until(lambda: text in self.errors, timeout=PATIENCE, what=f"{text!r} in {self.errors}")
+
+
+class MovableTime:
+    """The time as our command line sees it in this process.
+
+    Attributes:
+        ahead: seconds between it and the real one.
+    """
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        """Unix seconds."""
+        return time.time() + self.ahead
+
+    @contextmanager
+    def ago(self, seconds: float) -> Iterator[None]:
+        """So long before, for the length of the block."""
+        self.ahead -= seconds
+        yield
+        self.ahead += seconds
 
 
 def make_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import freezegun
 import pytest
 
+from s2s_mesh import clock
+
 from . import hostile
+from .command_line import MovableTime
 from .interop import table
 from .receiver import Receiver
 from .tokens import frozen, key
@@ -45,6 +48,14 @@ def _no_credential_logged(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with hostile.no_credential_logged():
         yield
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> MovableTime:
+    """Our command line's time, which can be moved."""
+    made = MovableTime()
+    monkeypatch.setattr(clock, "time", made)
+    return made
 
 
 @pytest.fixture(scope="module")

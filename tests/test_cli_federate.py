@@ -11,7 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +23,8 @@ from s2s_mesh.cli import serving, token_file
 from s2s_mesh.clouds import CLOUDS
 from s2s_mesh.jws import decode
 
-from .cloud_servers import HOST, Authority, MovableTime, moved_time, published
-from .command_line import ISSUER, OTHER, PATIENCE, ROOT, Terminal, make_terminal
+from .cloud_servers import HOST, Authority, published
+from .command_line import ISSUER, OTHER, PATIENCE, ROOT, MovableTime, Terminal, make_terminal
 from .servers import free_port
 from .test_clouds import AUDIENCES, POOL
 
@@ -32,18 +32,11 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovableTime]:
-    with moved_time(monkeypatch.setattr) as made:
-        yield made
-
-
-@pytest.fixture
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: MovableTime) -> Terminal:
     """A terminal whose service has had a ring for an hour."""
     made = make_terminal(tmp_path, monkeypatch)
-    moved.ahead = -HOUR
-    made.create_ring()
-    moved.ahead = 0.0
+    with moved.ago(HOUR):
+        made.create_ring()
     return made
 
 
@@ -355,9 +348,8 @@ def test_check_of_a_cluster(terminal: Terminal, moved: MovableTime, authority: A
         f'[issuers."{issuer}"]\nca_file = "{authority.path}"\n'
         f'[[allow]]\nissuer = "{issuer}"\naudience = "{OTHER}"\n'
     )
-    moved.ahead = -HOUR
-    terminal.create_ring()
-    moved.ahead = 0
+    with moved.ago(HOUR):
+        terminal.create_ring()
     service = Service.from_env(terminal.environment, trust=trust)
     with service, authority.https_server(serving.only_documents(service), port):
         result = terminal.call("federate", "check", "k8s", "--json")

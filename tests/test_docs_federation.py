@@ -23,8 +23,8 @@ from s2s_mesh.rotation import RotationSchedule
 from s2s_mesh.strict_json import decode_object
 from s2s_mesh.wellknown import JWKS, OPENID_CONFIGURATION, WellKnown
 
-from .cloud_servers import CLIENT, TENANT, MovableTime, moved_time
-from .command_line import ROOT, Terminal, make_terminal
+from .cloud_servers import CLIENT, TENANT
+from .command_line import ROOT, MovableTime, Terminal, make_terminal
 from .docs_snippets import commands, fences, snippets
 from .key_pool import pool
 from .test_cloud_checks import ring
@@ -32,12 +32,6 @@ from .tokens import NOW, WALLETS
 
 DOCS = "docs/federation.md"
 HOUR = 3600.0
-
-
-@pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovableTime]:
-    with moved_time(monkeypatch.setattr) as made:
-        yield made
 
 
 @pytest.fixture
@@ -55,9 +49,8 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: MovableTime
         "S2S_MESH_ALGORITHM": "RS256",  # what every one of them verifies
         "PATH": f"{program.parent}:/usr/bin:/bin",
     }
-    moved.ahead = -HOUR
-    made.create_ring()
-    moved.ahead = 0.0
+    with moved.ago(HOUR):
+        made.create_ring()
     return made
 
 

@@ -30,11 +30,9 @@ from .cloud_servers import (
     TENANT,
     Authority,
     Clouds,
-    MovableTime,
-    moved_time,
     published,
 )
-from .command_line import ROOT, Terminal
+from .command_line import ROOT, MovableTime, Terminal
 from .servers import RedisServer, wait_until
 
 HOUR = 3600.0
@@ -86,9 +84,8 @@ class Stand(NamedTuple):
 
     def write(self, provider: str, *, audience: str | None = None, age: float = 0.0) -> str:
         """Have the token file written, `age` seconds ago; what it holds."""
-        self.time.ahead -= age
-        self.federate(provider, "--token-file", str(self.token_file), "--once", audience=audience)
-        self.time.ahead += age
+        with self.time.ago(age):
+            self.federate(provider, "--token-file", str(self.token_file), "--once", audience=audience)
         return self.token_file.read_text()
 
 
@@ -110,14 +107,17 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture
 def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority, moto_url: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moved: MovableTime,
+    authority: Authority,
+    moto_url: str,
 ) -> Iterator[Callable[..., Stand]]:
     """Makes a stand whose ring has a certain age."""
     with ExitStack() as stack:
 
         def made(provider: str, *, age: float = HOUR) -> Stand:
             terminal = Terminal(tmp_path)
-            moved = stack.enter_context(moved_time(monkeypatch.setattr))
             algorithm = {"S2S_MESH_ALGORITHM": "RS256"} if provider == "azure" else {}
             issuer = stack.enter_context(published(terminal, moved, age=age, **algorithm))
             clouds = Clouds(issuer, moved.time, moto_url)
