@@ -18,7 +18,7 @@ import msgspec
 from . import clouds
 from .clouds import Cloud
 from .errors import ConfigError
-from .federation import check_algorithm, fitting
+from .federation import way_out
 from .findings import Finding, Verdict
 from .keyring import KeyRing
 from .keys import PRIVATE_MEMBERS
@@ -119,18 +119,14 @@ def algorithms(cloud: Cloud, ring: KeyRing | None, now: float) -> Finding:
             expected=expected,
             do="start the service, or run `s2s-mesh keys init`",
         )
-    problems, cures = [], []
-    try:
-        check_algorithm(cloud, record.public.alg)
-    except ConfigError as refused:
-        problems.append(f"{record.public.alg} signs")
-        cures.append(str(refused).partition(": ")[2])
+    problems = []
     successor = ring.successor(now)
-    if not problems and successor is not None and successor.public.alg not in cloud.algorithms:
-        wanted = fitting(cloud)
+    if record.public.alg not in cloud.algorithms:
+        problems.append(f"{record.public.alg} signs")
+    elif successor is not None and successor.public.alg not in cloud.algorithms:
         problems.append(f"{successor.public.alg} signs next")
-        cures.append(f"set S2S_MESH_ALGORITHM={wanted}, and run `s2s-mesh keys rotate --algorithm {wanted}`")
-    return _finding("algorithm", problems, cures, good=f"{record.public.alg} signs", expected=expected)
+    good = f"{record.public.alg} signs"
+    return _finding("algorithm", problems, [way_out(cloud)], good=good, expected=expected)
 
 
 def discovery(issuer: str, document: Seen, jwks: Seen) -> Finding:
@@ -216,9 +212,8 @@ def _kinds(cloud: Cloud, found: list[Mapping[str, Any]]) -> Finding:
     usable = [key for key in found if key.get("alg") in cloud.algorithms]
     problems, cures = [], []
     if not usable:
-        wanted = fitting(cloud)
         problems.append(f"none for {', '.join(sorted(cloud.algorithms))}")
-        cures.append(f"`s2s-mesh keys rotate --algorithm {wanted}`, and S2S_MESH_ALGORITHM={wanted}")
+        cures.append(way_out(cloud))
     elif strange and cloud.name == "gcp":
         problems.append(f"keys for {', '.join(strange)}, which must not be in an uploaded JWKS")
         cures.append("upload `s2s-mesh keys export-public --for gcp`; where Google fetches, all is well")

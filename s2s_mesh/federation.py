@@ -49,14 +49,14 @@ def check_algorithm(cloud: Cloud, alg: str) -> None:
     """
     if alg in cloud.algorithms:
         return
-    known, wanted = ", ".join(sorted(cloud.algorithms)), fitting(cloud)
-    raise ConfigError(
-        f"{cloud.title} verifies {known}, and this service signs with {alg}: run `s2s-mesh keys rotate "
-        f"--algorithm {wanted}`, set S2S_MESH_ALGORITHM={wanted}, and see that the trust files of its "
-        "receivers allow it"
+    known = ", ".join(sorted(cloud.algorithms))
+    raise ConfigError(f"{cloud.title} verifies {known}, and this service signs with {alg}: {way_out(cloud)}")
+
+
+def way_out(cloud: Cloud) -> str:
+    """What to do where keys are of an algorithm that the provider does not verify."""
+    wanted = "ES256" if "ES256" in cloud.algorithms else "RS256"
+    return (
+        f"run `s2s-mesh keys rotate --algorithm {wanted}`, set S2S_MESH_ALGORITHM={wanted}, and see that the "
+        "trust files of its receivers allow it"
     )
-
-
-def fitting(cloud: Cloud) -> str:
-    """The algorithm to change to for a provider."""
-    return "ES256" if "ES256" in cloud.algorithms else "RS256"
