@@ -114,6 +114,7 @@ def test_googles_condition_and_member() -> None:
     assert f"assertion.sub == '{SUBJECT}'" in text
     pool = POOL.partition("/providers/")[0]
     assert f'"principal:{pool}/subject/{SUBJECT}"' in text
+    assert re.findall(r'project += "(.*)"', text) == ["42", "42"]
 
 
 def test_the_clusters_documents() -> None:
@@ -125,6 +126,7 @@ def test_the_clusters_documents() -> None:
     assert authenticator["claimValidationRules"] == [{"claim": "sub", "requiredValue": SUBJECT}]
     prefix = authenticator["claimMappings"]["username"]["prefix"]
     assert [subject["name"] for subject in binding["subjects"]] == [prefix + SUBJECT]
+    assert (binding["kind"], binding["roleRef"]["name"]) == ("ClusterRoleBinding", "view")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,7 @@ def test_the_clusters_documents() -> None:
         (EDGE, "edge-example-com"),
         ("https://1a.example.com/team/A", "at-1a-example-com-team-a"),
         ("https://" + "x" * 63 + ".example.com", "x" * 60),
+        ("https://" + "x" * 59 + ".example.com", "x" * 59),
     ],
 )
 def test_names_of_resources(issuer: str, name: str) -> None:
