@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import string
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -251,6 +253,23 @@ def test_subjects_that_are_refused(edge: Service, subject: Any) -> None:
     with pytest.raises(ConfigError, match="cannot be the subject of a federation token: expected 1 to 127"):
         edge.federation_token("aws", subject=subject)
     assert check_subject("s" * 127, EDGE)
+
+
+def test_nothing_is_quoted_anywhere() -> None:
+    """Any other character ends a text or begins something in Terraform, YAML, a shell or CEL."""
+    plain = string.ascii_letters + string.digits + "._~:/@+=%-"
+    for char in map(chr, range(256)):
+        text = f"a{char}b"
+        for check in (
+            partial(check_subject, text, EDGE),
+            partial(check_audience, cloud("aws"), text),
+            partial(check_audience, cloud("k8s"), text),
+        ):
+            if char in plain:
+                assert check() == text
+            else:
+                with pytest.raises(ConfigError):
+                    check()
 
 
 def test_a_long_service_id_needs_another_subject() -> None:
