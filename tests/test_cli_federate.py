@@ -148,6 +148,15 @@ def test_without_a_ring_no_token(terminal: Terminal) -> None:
     assert (terminal.folder / "token").read_text() == "old"
 
 
+def test_once_does_not_wait_for_a_store(terminal: Terminal) -> None:
+    """Whoever runs it by a timer hears of it; only what keeps the file waits."""
+    terminal.environment["S2S_MESH_KEY_STORE"] = f"redis://127.0.0.1:{free_port()}"
+    result = terminal.call(*named("aws"), "--token-file", "token", "--once")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: unreachable: ")
+    assert not (terminal.folder / "token").exists()
+
+
 @pytest.mark.parametrize("provider", CLOUDS)
 def test_registration(terminal: Terminal, provider: str) -> None:
     """It needs no key: the terms are those of tokens to come."""
