@@ -274,6 +274,25 @@ def test_a_file_that_is_kept(terminal: Terminal, moved: MovableTime, monkeypatch
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_a_ring_that_was_spoiled_signs_no_more(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that it holds is for while the store is away, and not for what somebody did to it."""
+    kept = ""
+
+    def sleep(_seconds: float) -> None:
+        nonlocal kept
+        if kept:
+            signal.raise_signal(signal.SIGTERM)
+        kept = (terminal.folder / "token").read_text()
+        for path in (terminal.folder / "keys").iterdir():
+            path.write_bytes(b"{}")
+
+    monkeypatch.setattr(token_file, "time", SimpleNamespace(sleep=sleep))
+    result = terminal.call(*named("aws"), "--token-file", "token")
+    assert (result.exit_code, result.stdout.count("wrote token")) == (0, 1)
+    assert "warning: no new token, token stays as it is" in result.stderr
+    assert (terminal.folder / "token").read_text() == kept
+
+
 def test_an_end_that_is_asked_for_twice(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the token is put in its place, and while that is tidied up: it leaves what was there, alone."""
     (terminal.folder / "token").write_text("old")

@@ -245,6 +245,15 @@ def test_no_service_token_is_for_a_cloud(edge: Service, audience: str, title: st
         edge.auth(audience)
 
 
+def test_what_is_said_of_an_audience(edge: Service) -> None:
+    """A password in it is not repeated; what is no text is no audience of anybody."""
+    with pytest.raises(ConfigError, match=r"'api://\*\*\*@vault' is an audience of Microsoft Entra ID"):
+        edge.token("api://me:hunter2@vault")
+    nothing: Any = 7
+    with pytest.raises(ConfigError, match="a service id is empty"):
+        edge.token(nothing)
+
+
 @pytest.mark.parametrize(
     "audience",
     [
