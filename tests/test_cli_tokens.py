@@ -177,6 +177,15 @@ def test_inspect_as_data(terminal: Terminal) -> None:
     }
 
 
+def test_inspect_of_somebody_elses_token(terminal: Terminal) -> None:
+    """What a trust file may let pass of an identity provider's header is shown by its name alone."""
+    members = {name: value for name, value in header(key(), x5t="AAAA").items() if name != "typ"}
+    token = sign(members, claims(), key()).decode()
+    shown = json.loads(terminal.call("token", "inspect", token, "--json").stdout)
+    assert shown["header"] == {"alg": "ES256", "kid": key().kid, "beside": ["x5t"]}
+    assert "AAAA" not in terminal.call("token", "inspect", token).stdout
+
+
 @pytest.mark.parametrize("instant", [True, 1.5, "soon", -1, 2**52, None])
 def test_inspect_odd_times(terminal: Terminal, instant: object) -> None:
     """A time that no calendar has is said to be none."""

@@ -83,7 +83,8 @@ def inspect(
     """Show what a token says, without verifying it.
 
     Decodes as strictly as a receiver does; a token that every receiver refuses for its form alone is exit
-    code 1, with the reason. Signature, issuer and audience are NOT checked; expired tokens are shown too.
+    code 1, with the reason. Signature, issuer and audience are NOT checked; expired tokens are shown too, and
+    those of identity providers, some of which have no typ or name a certificate.
 
     Prefer -, because other users of a machine can see arguments.
 
@@ -92,19 +93,20 @@ def inspect(
       s2s-mesh token mint --audience https://wallets.example.com | s2s-mesh token inspect -
     """
     from .. import jws
+    from ..trust_values import HEADER_MEMBERS
 
     try:
-        decoded = jws.decode(read_token(token))
+        decoded = jws.decode(read_token(token), typ_required=False, beside=HEADER_MEMBERS)
     except TokenRejected as rejected:
         if as_json:
             print_json({"verified": False, "reason": rejected.reason.value, "detail": rejected.detail})
         else:
             typer.echo(f"not a token that any receiver accepts: {rejected}", err=True)
         raise typer.Exit(1) from None
-    header, claims, at = decoded.header._asdict(), decoded.claims, now()
-    beside = sorted(header.pop("beside"))  # names only
-    if beside:
-        header["beside"] = beside
+    header: dict[str, Any] = {name: value for name, value in decoded.header._asdict().items() if value}
+    if decoded.header.beside:
+        header["beside"] = sorted(decoded.header.beside)  # names only
+    claims, at = decoded.claims, now()
     if as_json:
         times = {
             name: stamp(value) for name in _PAST_AND_FUTURE if (value := _time(claims, name)) is not None
