@@ -76,10 +76,11 @@ def test_a_file_is_written_once(terminal: Terminal) -> None:
 
 
 def test_a_link_is_replaced_and_not_followed(terminal: Terminal) -> None:
-    """Nobody makes us write a token to another place."""
+    """Nobody makes us write a token to another place, by that name or by the one that it has at first."""
     elsewhere = terminal.folder / "elsewhere"
     elsewhere.write_text("theirs")
     (terminal.folder / "token").symlink_to(elsewhere)
+    (terminal.folder / f".token.{os.getpid()}.tmp").symlink_to(elsewhere)
     assert terminal.call(*named("aws"), "--token-file", "token", "--once").exit_code == 0
     assert elsewhere.read_text() == "theirs"
     assert not (terminal.folder / "token").is_symlink()
