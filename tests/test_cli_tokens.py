@@ -13,7 +13,7 @@ from s2s_mesh import Reason, Service, TokenRejected
 from s2s_mesh import clock as clock_module
 from s2s_mesh.cli import signing
 
-from .command_line import ISSUER, OTHER, Terminal, make_terminal
+from .command_line import ISSUER, OTHER, MovableTime, Terminal, make_terminal
 from .tokens import NOW, claims, header, key, sign
 
 MINT = ("token", "mint", "--audience", OTHER)
@@ -30,21 +30,22 @@ jwks_file = "jwks.json"
 """
 
 
-class Clock:
-    """The time as the command line sees it; sleeping takes none of ours.
+class Clock(MovableTime):
+    """The time as the command line sees it: it stands still, and sleeping takes none of ours.
 
     Attributes:
-        ahead: seconds between this clock and the real one.
+        started: the real time when it was made, Unix seconds.
         slept: how long was slept, each time.
     """
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        super().__init__()
+        self.started = time.time()
         self.slept: list[float] = []
 
     def time(self) -> float:
         """Unix seconds."""
-        return time.time() + self.ahead
+        return self.started + self.ahead
 
     def sleep(self, seconds: float) -> None:
         """Move on."""
@@ -60,7 +61,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(clock_module, "time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr(clock_module, "time", clock)
     monkeypatch.setattr(signing, "time", SimpleNamespace(sleep=clock.sleep))
     return clock
 
@@ -68,9 +69,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def with_ring(terminal: Terminal, clock: Clock) -> Terminal:
     """A terminal whose service has had a ring for a minute."""
-    clock.ahead = -60
-    terminal.create_ring()
-    clock.ahead = 0
+    with clock.ago(60):
+        terminal.create_ring()
     return terminal
 
 
@@ -142,7 +142,7 @@ def test_bad_options(terminal: Terminal, arguments: list[str], problem: str) -> 
 
 def test_inspect(terminal: Terminal, clock: Clock) -> None:
     """Header and claims are shown, times in words, and that nothing was verified."""
-    clock.ahead = NOW + 20 - time.time()
+    clock.ahead = NOW + 20 - clock.started
     token = sign(header(key()), claims(nbf=NOW + 50), key()).decode()
     result = terminal.call("token", "inspect", token)
     assert result.exit_code == 0
@@ -159,7 +159,7 @@ def test_inspect(terminal: Terminal, clock: Clock) -> None:
 
 def test_inspect_expired(terminal: Terminal, clock: Clock) -> None:
     """An expired token is shown all the same, from standard input too."""
-    clock.ahead = NOW + 123 - time.time()
+    clock.ahead = NOW + 123 - clock.started
     token = sign(header(key()), claims(), key())
     result = terminal.call("token", "inspect", "-", stdin=token + b"\n")
     assert result.exit_code == 0
