@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from s2s_mesh import Service
-from s2s_mesh.cli import serving, token_file
+from s2s_mesh.cli import serving, signing, token_file
 from s2s_mesh.clouds import CLOUDS
 from s2s_mesh.jws import decode
 
@@ -171,15 +171,32 @@ def test_registration(terminal: Terminal, provider: str) -> None:
 # -- Google -------------------------------------------------------------------------------------------------
 
 
-def test_the_executable_says_nothing_else(terminal: Terminal, moved: MovableTime) -> None:
-    """Google reads standard error as well: warnings of the trust file and of waiting stay away."""
-    terminal.trust(f'[[allow]]\nissuer = "{ISSUER}"\naudience = "{ISSUER}"\n')
+def test_the_executable_says_nothing_else(
+    terminal: Terminal, moved: MovableTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google reads standard error as well: warnings of the key store and of waiting stay away."""
+
+    def sleep(seconds: float) -> None:
+        moved.ahead += seconds
+
+    monkeypatch.setattr(signing, "time", SimpleNamespace(sleep=sleep))
+    terminal.create_ring(S2S_MESH_KEY_STORE=f"file://{terminal.folder}/young")
     result = terminal.call(*named("gcp"), "--executable")
+    assert moved.ahead > 0
     assert (result.exit_code, result.stderr) == (0, "")
     response = json.loads(result.stdout)
     assert response["success"] is True
     assert decode(response["id_token"].encode()).claims["exp"] == response["expiration_time"]
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_the_executable_logs_nothing(terminal: Terminal) -> None:
+    """Where the other commands warn, as of a Redis that anybody could pose as."""
+    terminal.environment["S2S_MESH_KEY_STORE"] = f"rediss://127.0.0.1:{free_port()}?ssl_cert_reqs=none"
+    assert "WARNING: " in terminal.run(*named("gcp")).stderr
+    done = terminal.run(*named("gcp"), "--executable")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert json.loads(done.stdout)["code"] == "unreachable"
 
 
 def test_the_executable_says_why_not(terminal: Terminal) -> None:
@@ -221,6 +238,7 @@ def test_the_configuration_for_a_file(terminal: Terminal) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     config = json.loads((terminal.folder / "gcp.json").read_text())
     assert config["audience"] == POOL
+    assert Path(config["credential_source"]["file"]).is_absolute()
     assert Path(config["credential_source"]["file"]).samefile(terminal.folder / "token")
 
 
