@@ -183,7 +183,15 @@ def test_audiences_that_are_refused(provider: str, audience: Any, why: str) -> N
 
 @pytest.mark.parametrize(
     "audience",
-    [LEDGER, EDGE, LOGIN, LOGIN.removesuffix("/"), "spiffe://example.org/ledger", "SPIFFE://example.org/a"],
+    [
+        LEDGER,
+        EDGE,
+        LOGIN,
+        LOGIN.removesuffix("/"),
+        f"{LEDGER}/",
+        "spiffe://example.org/ledger",
+        "SPIFFE://example.org/a",
+    ],
 )
 @pytest.mark.parametrize("provider", ["aws", "k8s"])
 def test_no_federation_token_is_for_the_mesh(edge: Service, provider: str, audience: str) -> None:
