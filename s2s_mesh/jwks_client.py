@@ -35,15 +35,6 @@ _MAX_BACKGROUND = _WORKERS // 2
 # it serves
 _MAX_ALONE = 4
 _MAX_ALONE_IN_ALL = 12
-_OF_THE_PLACE = (
-    "keys_url",
-    "asap_key_servers",
-    "jwks_file",
-    "jwks_origins",
-    "profile",
-    "assumed_algorithms",
-    "eddsa",
-)
 WAIT_SECONDS = TOTAL_SECONDS + 1
 
 
@@ -269,9 +260,7 @@ class JWKSClient:
 
 def _same_place(source: Accepted, other: Accepted | None) -> bool:
     """Whether both get the keys from one place and read them alike; only then one's answer is the other's."""
-    if other is None:
-        return False
-    return all(getattr(source, member) == getattr(other, member) for member in _OF_THE_PLACE)
+    return other is not None and source.terms == other.terms
 
 
 def _alone(trust: TrustConfig) -> frozenset[str]:

@@ -83,14 +83,22 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset()
 
     @property
-    def shared_place(self) -> str:
-        """By what processes with different trust files tell whether one's keys are the other's.
+    def terms(self) -> tuple[object, ...]:
+        """From where its keys are, who vouches for that place, and how they are read.
 
-        Where asking begins, and may lead; and how the answer is read, if not as that of a service.
+        Keys that were had on other terms are not its keys.
         """
-        terms = [*sorted(self.assumed_algorithms), *(["eddsa"] if self.eddsa else [])]
-        terms += [*([] if self.profile == "jwt" else [self.profile]), *sorted(self.jwks_origins)]
-        return " ".join([self.keys_url or "", *terms])
+        return (
+            *(self.keys_url, self.asap_key_servers, self.jwks_file, self.jwks_origins, self.ca_file),
+            *(self.profile, self.assumed_algorithms, self.eddsa),
+        )
+
+    @property
+    def shared_place(self) -> str:
+        """The `terms` of keys from a URL, as processes with different trust files tell them to each other."""
+        told = [*sorted(self.assumed_algorithms), *(["eddsa"] if self.eddsa else [])]
+        told += [*([] if self.profile == "jwt" else [self.profile]), *sorted(self.jwks_origins)]
+        return " ".join([self.keys_url or "", *told, *([self.ca_file] if self.ca_file else [])])
 
     @property
     def profile(self) -> str:

@@ -601,6 +601,7 @@ def test_a_reload_forgets_keys_that_are_read_otherwise_now(
         ({"jwks_uri": "https://keys.example.com/other"}, False),
         ({"jwks_origins": frozenset({"https://cdn.example.com"})}, False),
         ({"jwks_file": "keys.json"}, False),
+        ({"ca_file": "authorities.pem"}, False),
         ({"asap_key_servers": ("https://keys.example.com/",)}, False),
         ({"profile": "spiffe"}, False),
         ({"keys_without_alg": True}, False),
@@ -611,7 +612,7 @@ def test_a_reload_forgets_keys_that_are_read_otherwise_now(
 def test_what_a_reload_has_to_change_so_that_keys_are_forgotten(
     wallets: Wallets, change: dict[str, Any], kept: bool
 ) -> None:
-    """Where they are, and how they are read; not what its tokens have to say."""
+    """Where they are, who vouches for that, and how they are read; not what its tokens have to say."""
     hub = "https://hub.example.com"
     entry = ForeignIssuer(issuer=hub, jwks_uri="https://keys.example.com/")
     for now in (entry, msgspec.structs.replace(entry, **change)):

@@ -398,5 +398,6 @@ def test_keys_are_shared_among_processes_that_read_them_alike() -> None:
     assert place("keys_without_alg = true") == f"{url} ES256 RS256"
     assert place('algorithms = ["Ed25519"]', "eddsa = true") == f"{url} eddsa"
     assert place('jwks_origins = ["https://a.example.com"]') == f"{url} https://a.example.com"
+    assert place('ca_file = "authorities.pem"') == f"{url} authorities.pem"
     known = TrustConfig.parse(GOOD).foreign_issuers[HUB]
     assert msgspec.structs.replace(known, profile="other").shared_place == f"{url} other"
