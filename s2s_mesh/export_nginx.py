@@ -77,7 +77,8 @@ def _server(plan: Plan) -> Iterator[str]:
     yield "    # these replace what the client sent under the same names; an empty one is not sent at all"
     for name, variable in variables.items():
         yield f"    proxy_set_header {name} {variable};"
-    yield from (f'    proxy_set_header {name} "";' for name in ("authorization", *STRIPPED))
+    old = sorted({row.header.decode() for row in plan.trust.legacy})
+    yield from (f'    proxy_set_header {name} "";' for name in ("authorization", *old, *STRIPPED))
     yield from (
         "}",
         "location = /_s2s_mesh {",

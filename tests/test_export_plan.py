@@ -173,6 +173,14 @@ def test_what_is_stripped() -> None:
     assert {one["remove"] for one in removed} == {*IDENTITY, REQUEST_ID, *STRIPPED}
 
 
+def test_old_credentials_stay_with_nginx() -> None:
+    """Whatever field the rows name for them reaches the gateway, and not the application."""
+    made = nginx(of(ALLOW + LEGACY.replace("until", 'header = "X-Team-Key"\nuntil')))
+    application, gateway = made.partition("location = /_s2s_mesh {")[::2]
+    stripped = 'proxy_set_header x-team-key "";'
+    assert (stripped in application, stripped in gateway) == (True, False)
+
+
 def test_a_route_that_nobody_can_open() -> None:
     """It has no policy, so it is denied like every path without one."""
     text = ALLOW + route('scopes = ["admin"]')
