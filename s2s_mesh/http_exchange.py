@@ -80,6 +80,7 @@ def exchange(
         body = bytearray()
         if judge(response.status, answered):
             for chunk in response.iter_stream():
+                backend.remaining(None)  # a piece of a byte costs more to read than to wait for
                 body += chunk[: most + 1 - len(body)]
                 if len(body) > most:
                     break

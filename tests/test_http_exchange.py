@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpcore
 import httpx
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from s2s_mesh.http_exchange import Answer, Judge, exchange, is_identity, media_type, tls_context
 from s2s_mesh.network import CheckedBackend
 
-from .jwks_servers import Peer, Talk, answer, drips, says
+from .jwks_servers import Peer, Talk, answer, drips, is_silent, says
 from .token_endpoint import TokenEndpoint
 
 BODY = b"0123456789"
@@ -81,6 +83,26 @@ def test_one_deadline_holds_for_everything() -> None:
     """However the server spreads its bytes."""
     with Peer(drips(b"", answer(BODY), every=0.1)) as peer, pytest.raises(httpcore.TimeoutException):
         ask(peer.url(), seconds=0.5)
+
+
+def test_the_deadline_holds_for_what_has_arrived_too() -> None:
+    """A body in pieces of a byte takes longer to read than to send."""
+    backend = CheckedBackend(5, allow_loopback=True)
+
+    def runs_out(_status: int, _fields: httpx.Headers) -> bool:
+        backend._deadline = 0.0
+        return True
+
+    with Peer(says(answer(BODY))) as peer, pytest.raises(httpcore.TimeoutException, match="too long in all"):
+        exchange(peer.url(), backend, tls_context(None), [], runs_out, most=10)
+
+
+def test_a_step_takes_two_seconds_at_most() -> None:
+    """However much time there is for all of them (R6)."""
+    began = time.monotonic()
+    with Peer(is_silent) as peer, pytest.raises(httpcore.ReadTimeout, match="timed out"):
+        ask(peer.url(), seconds=19)
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
