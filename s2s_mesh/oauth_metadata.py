@@ -6,18 +6,19 @@ endpoint, within narrow bounds, and what makes a request hopeless.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
-from .discovery import origin_of
+from .discovery import origin_of, own_members, url_in
 from .errors import ConfigError, OAuthError
 from .oauth_request import ServerSource
-from .strict_json import NotStrictJSON, decode_object
-from .trust_values import Unfit, check_url, is_loopback, is_plain_http
+from .trust_values import Unfit
 
 MAX_BODY = 64 * 1024
 _METHOD = "private_key_jwt"
+_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 
 class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,52 +77,36 @@ def parse(document: bytes, source: ServerSource) -> AuthorizationServer:
     if len(document) > MAX_BODY:
         raise OAuthError(issuer, f"its metadata has more than {MAX_BODY} bytes")
     try:
-        members = decode_object(document)
-    except NotStrictJSON as why:
+        members = own_members(document, issuer)
+        endpoint = url_in(
+            members,
+            "token_endpoint",
+            issuer,
+            elsewhere=source.endpoint_origins,
+            listed_in="endpoint_origins",
+            loopback=source.allow_loopback_http,
+        )
+        methods = _strings(members, "token_endpoint_auth_methods_supported")
+        algorithms = _strings(members, "token_endpoint_auth_signing_alg_values_supported")
+    except Unfit as why:
         raise OAuthError(issuer, f"its metadata: {why}") from None
-    if members.get("issuer") != issuer:
-        raise OAuthError(issuer, "its metadata: issuer is not the one that was asked, byte by byte")
-    methods = _strings(issuer, members, "token_endpoint_auth_methods_supported")
     if methods is not None and _METHOD not in methods:
         raise ConfigError(
             f"{issuer} does not take {_METHOD}, by which a service authenticates with its own key; its "
             f"metadata names {_listed(methods)}"
         )
-    return AuthorizationServer(
-        issuer=issuer,
-        token_endpoint=_endpoint(members.get("token_endpoint"), source),
-        algorithms=_strings(issuer, members, "token_endpoint_auth_signing_alg_values_supported"),
-    )
+    return AuthorizationServer(issuer=issuer, token_endpoint=endpoint, algorithms=algorithms)
 
 
-def _endpoint(url: Any, source: ServerSource) -> str:
-    issuer = source.issuer
-    if not isinstance(url, str):
-        raise OAuthError(issuer, "its metadata: token_endpoint is missing or not a string")
-    try:
-        check_url(url, source.allow_loopback_http, "expected a URL")
-    except Unfit as why:
-        raise OAuthError(issuer, f"its metadata: token_endpoint: {why}") from None
-    if is_plain_http(url) and not is_loopback(url):
-        raise OAuthError(issuer, "its metadata: token_endpoint is without TLS")
-    if origin_of(url) != origin_of(issuer) and origin_of(url) not in source.endpoint_origins:
-        raise OAuthError(
-            issuer,
-            "its metadata: token_endpoint is neither at its own origin nor at one of endpoint_origins",
-        )
-    return url
-
-
-def _strings(issuer: str, members: dict[str, Any], name: str) -> frozenset[str] | None:
+def _strings(members: dict[str, Any], name: str) -> frozenset[str] | None:
     values = members.get(name)
     if values is None:
         return None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise OAuthError(issuer, f"its metadata: {name} is not a list of strings")
+        raise Unfit(f"{name} is not a list of strings")
     return frozenset(values)
 
 
 def _listed(names: frozenset[str]) -> str:
     """At most ten of them, and none that could be anything but a name."""
-    shown = sorted(name for name in names if len(name) <= 40 and name.replace("_", "").isalnum())[:10]
-    return ", ".join(shown) or "nothing"
+    return ", ".join(sorted(filter(_NAME.fullmatch, names))[:10]) or "nothing"

@@ -55,10 +55,16 @@ TABLE: list[tuple[str, bytes, type[Exception] | None, str]] = [
     ("nothing about methods", document(**{METHODS: ABSENT}), None, ""),
     ("nothing about algorithms", document(**{ALGORITHMS: ABSENT}), None, ""),
     ("another origin that is named", document(token_endpoint="https://tokens.example.com/t"), None, ""),
+    ("the longest", document().ljust(MAX_BODY), None, ""),
     ("another issuer", document(issuer="https://evil.example.com"), OAuthError, "byte by byte"),
     ("a slash more", document(issuer=f"{LOGIN}/"), OAuthError, "byte by byte"),
     ("upper case", document(issuer="https://LOGIN.example.com"), OAuthError, "byte by byte"),
     ("no issuer", document(issuer=ABSENT), OAuthError, "byte by byte"),
+    ("a fragment", document(token_endpoint=f"{LOGIN}/t#x"), OAuthError, "a fragment"),
+    ("a line break", document(token_endpoint=f"{LOGIN}/t\r\nx: y"), OAuthError, "printable ASCII"),
+    ("a long one", document(token_endpoint=f"{LOGIN}/{'x' * 600}"), OAuthError, "at most"),
+    ("a relative one", document(token_endpoint="/t"), OAuthError, "the scheme must be https"),
+    ("another scheme", document(token_endpoint="file:///t"), OAuthError, "the scheme must be https"),
     ("no token endpoint", document(token_endpoint=ABSENT), OAuthError, "token_endpoint is missing"),
     ("a number", document(token_endpoint=1), OAuthError, "token_endpoint is missing or not a string"),
     ("no TLS", document(token_endpoint="http://login.example.com/t"), OAuthError, "without TLS"),
@@ -94,8 +100,18 @@ def test_what_is_believed(body: bytes, kind: type[Exception] | None, says: str) 
             parse(body, SOURCE)
 
 
+def test_on_one_machine_a_listed_origin_still_needs_tls() -> None:
+    """What loopback is forgiven holds for the issuer's own origin alone."""
+    issuer, other = "http://127.0.0.1:8180", "http://127.0.0.1:9090"
+    source = ServerSource(issuer=issuer, endpoint_origins=frozenset({other}), allow_loopback_http=True)
+    own = document(issuer=issuer, token_endpoint=f"{issuer}/t")
+    assert parse(own, source).token_endpoint == f"{issuer}/t"
+    with pytest.raises(OAuthError, match="token_endpoint is without TLS"):
+        parse(document(issuer=issuer, token_endpoint=f"{other}/t"), source)
+
+
 def test_an_algorithm_that_is_not_taken_is_named_with_those_that_are() -> None:
-    """Nothing is signed for it."""
+    """Nothing is sent to it."""
     server = parse(document(), SOURCE)
     server.check_algorithm("ES256")
     with pytest.raises(ConfigError, match=r"signed with ES256, RS256, and the key .* is for Ed25519"):
@@ -106,4 +122,6 @@ def test_an_algorithm_that_is_not_taken_is_named_with_those_that_are() -> None:
 def test_names_that_are_none_are_not_repeated() -> None:
     """A document cannot write what it likes into a log."""
     with pytest.raises(ConfigError, match=r"metadata names nothing$"):
-        parse(document(**{METHODS: ["a b\n", "x" * 41]}), SOURCE)
+        parse(document(**{METHODS: ["a b\n", "x" * 41, "имя"]}), SOURCE)
+    with pytest.raises(ConfigError, match=r"metadata names a, b, c, d, e, f, g, h, i, j$"):
+        parse(document(**{METHODS: list("ponmlkjihgfedcba")}), SOURCE)
