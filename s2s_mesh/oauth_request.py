@@ -10,7 +10,7 @@ import msgspec
 
 from .claims import check_scopes
 from .errors import ConfigError
-from .trust_values import Unfit, check_url, is_loopback, is_plain_http
+from .trust_values import Unfit, check_issuer
 from .trust_values import origin as check_origin
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -91,7 +91,13 @@ def token_request(
     Raises:
         ConfigError: naming the argument, what was found and what is expected.
     """
-    _check_issuer(issuer, allow_loopback_http)
+    expected = 'expected the issuer of an authorization server such as "https://login.example.com"'
+    if not isinstance(issuer, str):
+        raise ConfigError(f"issuer is {issuer!r}; {expected}")
+    try:
+        check_issuer(issuer, allow_loopback_http, expected)
+    except Unfit as why:
+        raise ConfigError(f"issuer is {issuer!r}; {why}") from None
     if isinstance(endpoint_origins, str):
         raise ConfigError("endpoint_origins must be a list of origins, not one string")
     for origin in endpoint_origins:
@@ -99,15 +105,15 @@ def token_request(
             check_origin(origin, allow_loopback_http)
         except Unfit as why:
             raise ConfigError(f"endpoint_origins: {origin!r}; {why}") from None
-    if not isinstance(client_id, str) or not _CLIENT_ID.fullmatch(client_id):
+    if not _is(_CLIENT_ID, client_id):
         raise ConfigError(f"client_id is {client_id!r}; expected 1 to 600 printable ASCII characters")
     resources = (resource,) if isinstance(resource, str) else tuple(resource or ())
     for uri in resources:
-        if not _RESOURCE.fullmatch(uri) or "#" in uri:
+        if not _is(_RESOURCE, uri) or "#" in uri:
             raise ConfigError(
                 f"resource {uri!r} is not an absolute URI without a fragment, such as https://api.example.com"
             )
-    if audience is not None and not _CLIENT_ID.fullmatch(audience):
+    if audience is not None and not _is(_CLIENT_ID, audience):
         raise ConfigError(f"audience is {audience!r}; expected 1 to 600 printable ASCII characters")
     if legacy_audience not in (None, "token_endpoint"):
         raise ConfigError(f"legacy_audience is {legacy_audience!r}; expected None or 'token_endpoint'")
@@ -126,15 +132,5 @@ def token_request(
     )
 
 
-def _check_issuer(issuer: str, loopback: bool) -> None:
-    expected = 'expected the issuer of an authorization server such as "https://login.example.com"'
-    if not isinstance(issuer, str):
-        raise ConfigError(f"issuer is {issuer!r}; {expected}")
-    try:
-        check_url(issuer, loopback, expected)
-    except Unfit as why:
-        raise ConfigError(f"issuer is {issuer!r}; {why}") from None
-    if "?" in issuer:  # RFC 8414 section 2
-        raise ConfigError(f"issuer is {issuer!r}; {expected}: a query is not allowed")
-    if is_plain_http(issuer) and not is_loopback(issuer):
-        raise ConfigError(f"issuer is {issuer!r}; {expected}: the scheme must be https")
+def _is(form: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and form.fullmatch(value) is not None

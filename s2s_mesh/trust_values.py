@@ -94,8 +94,15 @@ def user_audience(text: str, _loopback: bool) -> None:
 
 
 def user_issuer(text: str, loopback: bool) -> None:
-    """Check an identity provider's issuer: exact bytes, a trailing slash is part of them."""
-    expected = 'expected an issuer of users such as "https://login.example.com/"'
+    """Check an identity provider's issuer."""
+    check_issuer(text, loopback, 'expected an issuer of users such as "https://login.example.com/"')
+
+
+def check_issuer(text: str, loopback: bool, expected: str) -> None:
+    """Check an issuer by RFC 8414 section 2: exact bytes, a trailing slash is part of them.
+
+    `expected` begins the words of a refusal.
+    """
     check_url(text, loopback, expected)
     if "?" in text:
         raise Unfit(f"{expected}: a query is not allowed")
