@@ -36,7 +36,7 @@ def metadata(source: ServerSource) -> AuthorizationServer:
 
     Raises:
         OAuthError: it cannot be had, or must not be believed.
-        ConfigError: the server takes no assertions, or `ca_file` cannot be used.
+        ConfigError: the server takes no assertions.
     """
     backend = CheckedBackend(METADATA_SECONDS, allow_loopback=source.allow_loopback_http)
     problems = []
@@ -64,7 +64,6 @@ def token(
 
     Raises:
         OAuthError: there is none.
-        ConfigError: `ca_file` cannot be used.
     """
     backend = CheckedBackend(TOKEN_SECONDS, allow_loopback=request.source.allow_loopback_http)
     try:

@@ -12,14 +12,16 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
-from s2s_mesh import OAuthError, Service
+from s2s_mesh import OAuthError, Service, oauth_fetch
 from s2s_mesh.jws import decode
 from s2s_mesh.oauth_fetch import metadata
-from s2s_mesh.oauth_request import ServerSource
+from s2s_mesh.oauth_metadata import AuthorizationServer
+from s2s_mesh.oauth_request import ServerSource, TokenRequest
 
 from .hostile import rows
 from .jwks_servers import Peer, Talk, answer, drips, goes_on, is_silent, resets
@@ -30,6 +32,7 @@ from .tokens import EDGE
 SECRET = "b1946ac92492d2347c6235b4d2611184"
 SOON = 8.0  # seconds: five for everything, and a slow machine
 CHUNKED = "Transfer-Encoding: chunked"
+BYTES, PIECES = b"1\r\n \r\n", b"1000\r\n" + b" " * 4096 + b"\r\n"
 Bad = Callable[[TokenEndpoint], None]
 
 
@@ -123,6 +126,7 @@ TABLE: list[tuple[str, Bad, str | None]] = [
     ("another origin", described(token_endpoint="https://evil.example.com/t"), "endpoint_origins"),
     ("http elsewhere", described(token_endpoint="http://evil.example.com/t"), "without TLS"),
     ("metadata redirects", at(METADATA, answer(b"", "Location: /x", status="302 Found")), "answered 302"),
+    ("metadata is created", at(METADATA, document({}, status="201 Created")), "answered 201"),
     ("metadata is HTML", at(METADATA, document(b"<html>", kind="text/html")), "not with content-type"),
     ("metadata is no JSON", at(METADATA, document(b"<html>")), "metadata: not JSON"),
     ("metadata is huge", at(METADATA, document(b" " * 70_000)), "metadata has more than 65536"),
@@ -133,6 +137,7 @@ TABLE: list[tuple[str, Bad, str | None]] = [
     ("not HTTP", talks(drips(SECRET.encode() + b"\r\n\r\n", b"", every=0.1)), "does not speak HTTP"),
     ("hangs up", says(b""), "/token does not speak HTTP"),
     ("the token redirects", says(answer(b"", "Location: https://x/", status="307 x")), "answered 307"),
+    ("created", says(document({}, status="201 Created")), "token endpoint answered 201"),
     ("an error of the server", says(document({}, status="500 x")), "token endpoint answered 500"),
     ("too many", says(document({}, status="429 x")), "token endpoint answered 429"),
     ("HTML", says(document(SECRET.encode(), kind="text/html")), "not with content-type"),
@@ -149,6 +154,7 @@ TABLE: list[tuple[str, Bad, str | None]] = [
     ("a secret in the token's place", changed(access_token=f"{SECRET} {SECRET}"), "access_token"),
     ("invalid_client", error("invalid_client", "401 Unauthorized"), "answered invalid_client: .*jwks_uri"),
     ("invalid_scope", error("invalid_scope"), "answered invalid_scope"),
+    ("access_denied", error("access_denied", "403 Forbidden"), "answered access_denied"),
     ("a code that is a secret", error(SECRET), "without a code"),
     ("an echo of the assertion", echo, "without a code"),
     ("a refusal in HTML", says(document(b"<b>", status="400 x", kind="text/html")), "answered 400, and not"),
@@ -177,14 +183,25 @@ def test_each_bad_answer_is_refused_with_its_reason(
 
 
 @pytest.mark.hostile
-@pytest.mark.parametrize("body", [b"1\r\n \r\n", b"1000\r\n" + b" " * 4096 + b"\r\n"])
-def test_an_endless_answer_ends(body: bytes, service: Service, server: TokenEndpoint) -> None:
-    """Byte by byte or at full speed."""
-    head = answer(b"", CHUNKED, kind=JSON)
-    server._talk = goes_on(head, body)
+@pytest.mark.parametrize(
+    ("first", "body", "why"),
+    [
+        ("metadata", BYTES, "metadata has more than 65536 bytes|took too long in all"),
+        ("metadata", PIECES, "metadata has more than 65536 bytes"),
+        ("token", PIECES, "answer has more than 65536 bytes"),
+    ],
+    ids=["metadata by the byte", "metadata", "token"],
+)
+def test_an_endless_answer_ends(
+    first: str, body: bytes, why: str, service: Service, server: TokenEndpoint
+) -> None:
+    """Byte by byte or at full speed, and nothing of it is kept that is too much."""
+    if first == "token":
+        token(service, server)  # from here on the metadata is known
+    server._talk = goes_on(answer(b"", CHUNKED, kind=JSON), body)
     began = time.monotonic()
-    with pytest.raises(OAuthError, match=r"more than 65536 bytes|took too long in all"):
-        token(service, server)
+    with pytest.raises(OAuthError, match=why):
+        service.oauth_client(server.issuer, origins=[], scopes=["a"]).token()
     assert time.monotonic() - began < SOON
 
 
@@ -229,6 +246,18 @@ def test_tls_is_verified(service: Service, tmp_path: Path) -> None:
 
 @pytest.mark.hostile
 def test_a_name_that_leads_to_this_machine_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Addresses are judged as everywhere else."""
-    with pytest.raises(OAuthError, match=r"localhost resolves to .*loopback"):
-        metadata(ServerSource(issuer="https://localhost"))
+    """Addresses are judged as everywhere else, the token endpoint's too."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **options: Any) -> list[Any]:
+        return list(real("127.0.0.1" if host == "login.example.com" else host, *args, **options))
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    issuer = "https://login.example.com"
+    source = ServerSource(issuer=issuer)
+    here = AuthorizationServer(issuer=issuer, token_endpoint=f"{issuer}/token", algorithms=None)
+    request = TokenRequest(source=source, client_id=EDGE)
+    with pytest.raises(OAuthError, match=r"resolves to 127\.0\.0\.1, a loopback address"):
+        metadata(source)
+    with pytest.raises(OAuthError, match=r"resolves to 127\.0\.0\.1, a loopback address"):
+        oauth_fetch.token(here, request, "x.y.z", algorithm="ES256", jwks_uri="")
