@@ -48,6 +48,7 @@ def test_a_failed_renewal_keeps_the_old_one_and_waits_longer_each_time() -> None
     for pause in (1, 2, 4, 8, 16, 30, 30):
         state.failed(ERROR, at)
         assert state.usable(at) == "one"
+        assert not state.may_ask(at)
         assert not state.may_ask(at + pause - 0.01)
         at += pause
         assert state.may_ask(at)
@@ -57,6 +58,25 @@ def test_a_failed_renewal_keeps_the_old_one_and_waits_longer_each_time() -> None
     assert (state.usable(at), str(state.error)) == ("two", "None")
     state.failed(ERROR, at + 225)
     assert state.may_ask(at + 226)
+
+
+def test_a_server_that_fails_for_days_is_still_asked_twice_a_minute() -> None:
+    """However often it has failed."""
+    state = TokenState()
+    for _ in range(1100):
+        state.failed(ERROR, NOW)
+    assert not state.may_ask(NOW + 29)
+    assert state.may_ask(NOW + 30)
+
+
+def test_a_pause_ends_with_the_failures_it_is_for() -> None:
+    """A token that came meanwhile may be refused and replaced at once."""
+    state = TokenState()
+    for _ in range(9):
+        state.failed(ERROR, NOW)
+    state.granted(Granted("one", 300), NOW + 1, 0.75)
+    assert state.forget("one", NOW + 10)
+    assert state.may_ask(NOW + 10)
 
 
 def test_a_clock_that_goes_back_makes_nothing_fresher() -> None:
@@ -78,6 +98,9 @@ def test_a_refused_token_is_forgotten() -> None:
     assert state.forget("one", NOW + 10)
     assert state.usable(NOW + 10) is None
     assert state.may_ask(NOW + 10)
+    assert state.forget("one", NOW + 10)  # by whoever was sent it at the same time
+    assert holding().forget("one", NOW + 5)
+    assert holding().forget("one", NOW - 1)
 
 
 def test_a_held_token_is_never_shown() -> None:
