@@ -13,7 +13,6 @@ from .life import ServiceLife
 from .oauth_request import TokenRequest, token_request
 from .oauth_tokens import OAuthTokens
 from .outbound import Destination, destination, hop_of, is_invalid_token
-from .trust import TrustConfig
 
 
 class OAuthClient(httpx.Auth):
@@ -146,7 +145,7 @@ def oauth_client(
         ConfigError: naming the argument, what was found and what is expected.
     """
     settings = service.settings
-    trust = settings.trust if isinstance(settings.trust, TrustConfig) else settings.trust.current
+    trust = settings.trusted
     if isinstance(origins, str):
         raise ConfigError("origins must be a list of URLs, not one string")
     request = token_request(
@@ -160,7 +159,7 @@ def oauth_client(
         legacy_audience=legacy_audience,
         allow_loopback_http=trust.allow_loopback_http if allow_loopback_http is None else allow_loopback_http,
     )
-    if issuer in trust.services or issuer == settings.issuer:
+    if issuer.removesuffix("/") in (settings.issuer, *trust.services):
         raise ConfigError(f"issuer {issuer!r} is a service of the trust file, and no authorization server")
     allowed = [destination(url, allow_plain_http=allow_plain_http) for url in origins]
     service.never_mint_for(issuer)

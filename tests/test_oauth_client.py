@@ -168,7 +168,7 @@ def test_a_service_is_no_authorization_server(service: Service) -> None:
     """Tokens for it are made here, and would be no more."""
     trust = TrustConfig.parse(f'version = 1\n[[allow]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\n')
     edge = Service(issuer=EDGE, trust=trust, key_store="memory://")
-    for issuer in (WALLETS, EDGE):
+    for issuer in (WALLETS, EDGE, f"{WALLETS}/"):
         with pytest.raises(ConfigError, match="is a service of the trust file"):
             edge.oauth_client(issuer, origins=[])
 
