@@ -23,7 +23,7 @@ from .newcomers import Newcomers
 from .observer import CoolingDown, Event, JWKSFetched
 from .resolver import KeyResolver, Why
 from .shared_sets import SharedSet
-from .threads import far_from_threading
+from .threads import begin
 from .trust import TrustConfig
 from .trust_issuers import Accepted
 
@@ -166,15 +166,11 @@ class JWKSClient:
             self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="s2s-mesh-jwks")
         self._resolver.begin(place, why, now)
         self.fetches += 1
-        known: Future[None] = Future()
-        known.set_running_or_notify_cancel()  # from here on no waiter can cancel it
         try:
-            job = self._pool.submit(far_from_threading, self._work, place, source, why, kid, known)
+            known = begin(self._pool, self._work, place, source, why, kid)
         except RuntimeError as failed:  # the machine has no thread to give, or the interpreter ends
             self._resolver.failed(place, now, str(failed))
             return None
-        # a job that `close` takes out of the queue never begins
-        job.add_done_callback(lambda job: known.set_result(None) if job.cancelled() else None)
         self._in_flight[place] = known
         return known
 

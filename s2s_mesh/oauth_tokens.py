@@ -23,7 +23,7 @@ from .oauth_metadata import AuthorizationServer
 from .oauth_request import ServerSource, TokenRequest
 from .oauth_state import RENEW_FROM, RENEW_TO, TokenState
 from .signer import TokenKind
-from .threads import far_from_threading
+from .threads import begin
 
 log: logging.Logger = logging.getLogger("s2s_mesh.oauth")
 _WORKERS = 4
@@ -127,15 +127,11 @@ class OAuthTokens:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="s2s-mesh-oauth")
         self.requests += 1
-        known: Future[None] = Future()
-        known.set_running_or_notify_cancel()  # from here on no waiter can cancel it
         try:
-            job = self._pool.submit(far_from_threading, self._work, request, state, known)
+            known = begin(self._pool, self._work, request, state)
         except RuntimeError as failed:  # the machine has no thread to give, or the interpreter ends
             state.failed(OAuthError(request.issuer, str(failed)), now)
             return None
-        # a job that `close` takes out of the queue never begins
-        job.add_done_callback(lambda job: known.set_result(None) if job.cancelled() else None)
         self._in_flight[request] = known
         return known
 
