@@ -60,7 +60,7 @@ class OAuthTokens:
         self._states: dict[TokenRequest, TokenState] = {}
         self._in_flight: dict[TokenRequest, Future[None]] = {}
         self._servers: dict[ServerSource, tuple[AuthorizationServer, float]] = {}
-        self._told: set[TokenRequest] = set()
+        self._told: set[ServerSource] = set()
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
 
@@ -161,8 +161,8 @@ class OAuthTokens:
     def _ask(self, request: TokenRequest, now: float) -> Granted:
         server = self._server(request.source, now)
         audience = server.token_endpoint if request.legacy_audience else server.issuer
-        if request.legacy_audience and request not in self._told:
-            self._told.add(request)
+        if request.legacy_audience and request.source not in self._told:
+            self._told.add(request.source)
             log.warning(
                 "client assertions for %s are made out to its token endpoint, as legacy_audience has it: "
                 "take that away as soon as the server takes its issuer (draft-ietf-oauth-rfc7523bis)",

@@ -93,7 +93,10 @@ def test_nobody_waits_for_a_renewal(calling: Calling) -> None:
     client = calling.client()
     assert client.token() == "token-1"
     calling.server.hold()
-    calling.clock.now += 245
+    calling.clock.now += 179
+    assert client.token() == "token-1"
+    assert calling.asked == 1
+    calling.clock.now += 66
     began = time.monotonic()
     assert {client.token() for _ in range(50)} == {"token-1"}
     assert asyncio.run(client.token_async()) == "token-1"
@@ -139,7 +142,7 @@ def test_without_a_token_it_fails_at_once_until_it_is_time_to_ask_again(calling:
 
 
 def test_metadata_is_read_once_and_again_after_a_failure(calling: Calling) -> None:
-    """For an hour at most: an endpoint may move."""
+    """For an hour at most, by a clock that goes on: an endpoint may move."""
     server, client = calling.server, calling.client()
 
     def read() -> int:
@@ -159,6 +162,9 @@ def test_metadata_is_read_once_and_again_after_a_failure(calling: Calling) -> No
     calling.clock.now += 3600
     calling.client(scopes=["d"]).token()
     assert read() == 3
+    calling.clock.now -= 1
+    calling.client(scopes=["e"]).token()
+    assert read() == 4
 
 
 def test_a_cancelled_task_cancels_nobody_elses_request(calling: Calling) -> None:
@@ -191,6 +197,19 @@ def test_a_server_that_is_too_slow_is_not_waited_for_longer(
     assert client.token() == "token-1"
 
 
+def test_a_life_begins_when_the_token_is_asked_for(calling: Calling) -> None:
+    """Whenever the answer comes: the server counts from earlier than that."""
+    calling.server.life = 10
+    calling.server.hold()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(calling.client().token)
+        wait_until(lambda: calling.server.forms)
+        calling.clock.now += 10
+        calling.server.release()
+        assert isinstance(waiting.exception(), OAuthError)
+    assert calling.client().token() == "token-2"
+
+
 def test_other_errors_come_out_as_they_are(calling: Calling, tmp_path: Path) -> None:
     """No keys at all, no key yet, a server that cannot be used."""
     mine = {"issuer": EDGE, "trust": TRUST, "allow_unsealed_key_store": True}
@@ -206,6 +225,10 @@ def test_other_errors_come_out_as_they_are(calling: Calling, tmp_path: Path) -> 
     calling.server.describe(token_endpoint_auth_methods_supported=["client_secret_basic"])
     with pytest.raises(ConfigError, match="does not take private_key_jwt"):
         calling.client().token()
+    calling.server.describe(token_endpoint_auth_signing_alg_values_supported=["RS256"])
+    with pytest.raises(ConfigError, match="signed with RS256, and the key that signs here is for ES256"):
+        calling.client(scopes=["a"]).token()
+    assert calling.server.forms == []
 
 
 def test_a_bug_keeps_nobody_waiting(
@@ -220,6 +243,7 @@ def test_a_bug_keeps_nobody_waiting(
     with pytest.raises(OAuthError, match="internal error, see the log"):
         calling.client().token()
     assert "this is a bug" in caplog.text
+    assert [vars(record)["s2s_mesh"]["error"] for record in caplog.records] == ["internal error"]
 
 
 def test_a_machine_without_threads_to_give(calling: Calling, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,11 +282,32 @@ def test_nothing_is_asked_for_once_the_service_stops(calling: Calling) -> None:
 def test_requests_that_differ_each_time_do_not_fill_the_memory(
     calling: Calling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest are asked for again."""
+    """Those that are known are asked for again; one that is under way comes all the same."""
     monkeypatch.setattr(oauth_tokens, "_MAX_STATES", 4)
-    for n in range(10):
+    tokens = calling.service.running().oauth
+    for n in range(7):
         calling.client(scopes=[f"s{n}"]).token()
-    assert len(calling.service.running().oauth._states) <= 4
+    assert len(tokens._states) == 3
+    calling.server.hold()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = []
+        for n in (7, 8):
+            waiting.append(pool.submit(calling.client(scopes=[f"s{n}"]).token))
+            wait_until(lambda n=n: tokens.requests == n + 1)  # type: ignore[misc]
+        assert len(tokens._states) == 2
+        calling.server.release()
+        assert {future.result() for future in waiting} == {"token-8", "token-9"}
+
+
+def test_a_legacy_audience_is_told_once_for_each_server(
+    calling: Calling, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is asked for, and however often."""
+    for n in range(3):
+        calling.client(scopes=[f"s{n}"], legacy_audience="token_endpoint").token()
+    told = [vars(record)["s2s_mesh"] for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [{"event": "oauth_legacy_audience", "issuer": calling.server.issuer}]
+    assert [form["client_id"] for form in calling.server.forms] == [[EDGE]] * 3
 
 
 def test_observers_are_told_of_each_assertion() -> None:
