@@ -129,7 +129,7 @@ def oauth_client(
         service: itself, where this is a method of `Service`.
         issuer: the authorization server's identifier, exact bytes, a slash at its end included.
         origins: the URLs that its tokens may be sent to, such as `https://api.example.com`; with a path, only
-            below that. Empty where only `OAuthClient.token` is used.
+            below that, but for redirects. Empty where only `OAuthClient.token` is used.
         scopes: what to ask for; None leaves it to the server.
         resource: whom the token is for (RFC 8707): one URI or several.
         audience: the same, for servers that have a parameter `audience` instead.

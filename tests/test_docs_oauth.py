@@ -6,9 +6,12 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from s2s_mesh import Service, TrustConfig
 
 from .docs_snippets import commands, snippets
 from .interop.oauth_server import authorization_server
@@ -16,6 +19,22 @@ from .programs import Program, environment
 from .servers import free_port
 
 DOCS = "docs/oauth.md"
+KEY = "A" * 43
+
+
+def a_ring_since_a_minute(issuer: str, folder: Path) -> None:
+    """Old enough for a process that serves no routes, such as worker.py, and far from its first rotation."""
+    service = Service(
+        issuer=issuer,
+        trust=TrustConfig.parse("version = 1\n"),
+        key_store=folder.as_uri(),
+        key_encryption_key=KEY,
+        allow_loopback_http=True,
+    )
+    service.clock = lambda: time.time() - 60
+    service.serves_documents()
+    with service:
+        service.load()
 
 
 def test_the_three_steps_as_printed(tmp_path: Path) -> None:
@@ -33,9 +52,9 @@ def test_the_three_steps_as_printed(tmp_path: Path) -> None:
             S2S_MESH_ISSUER=own,
             S2S_MESH_TRUST_FILE="trust.toml",
             S2S_MESH_KEY_STORE=tmp_path.as_uri(),
-            S2S_MESH_KEY_ENCRYPTION_KEY="A" * 43,
-            S2S_MESH_ROTATION="fast-for-tests",
+            S2S_MESH_KEY_ENCRYPTION_KEY=KEY,
         )
+        a_ring_since_a_minute(own, tmp_path)
         run, curl = (shlex.split(line.replace("8000", str(port))) for line in commands(DOCS))
         with Program([sys.executable, "-m", *run], variables, tmp_path).until_answering(f"{own}/cards"):
             said = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=20).stdout
