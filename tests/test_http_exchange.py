@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import httpcore
 import httpx
 import pytest
+import trustme
 
+from s2s_mesh import http_exchange
 from s2s_mesh.http_exchange import Answer, Judge, exchange, is_identity, media_type, tls_context
 from s2s_mesh.network import CheckedBackend
 
@@ -105,11 +108,22 @@ def test_a_step_takes_two_seconds_at_most() -> None:
     assert time.monotonic() - began < 15
 
 
+def test_the_environment_names_no_authorities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`ca_file` does (R3)."""
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    http_exchange._public_tls.cache_clear()
+    assert len(tls_context(None).get_ca_certs()) > 1
+    assert len(tls_context(str(file)).get_ca_certs()) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "kind", "identity"),
     [
         ({}, "", True),
         ({"content-type": "Application/JSON; charset=utf-8"}, "application/json", True),
+        ({"content-type": "text/html ; charset=utf-8"}, "text/html", True),
         ({"content-encoding": "Identity"}, "", True),
         ({"content-encoding": "gzip"}, "", False),
     ],

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 
-from s2s_mesh import ConfigError, OAuthClient, Service, TrustConfig
+from s2s_mesh import ConfigError, OAuthClient, OAuthError, Service, TrustConfig
 
 from .targets import CLIENT, Target, serving
 from .test_httpx_auth import INVALID_TOKEN, TRUST, Send, send_async, send_sync
@@ -166,11 +168,30 @@ def test_what_cannot_be_meant_is_refused_when_the_client_is_made(
 
 def test_a_service_is_no_authorization_server(service: Service) -> None:
     """Tokens for it are made here, and would be no more."""
-    trust = TrustConfig.parse(f'version = 1\n[[allow]]\nissuer = "{EDGE}"\naudience = "{WALLETS}"\n')
+    trust = TrustConfig.parse(f'version = 1\n[[allow]]\nissuer = "{LEDGER}"\naudience = "{WALLETS}"\n')
     edge = Service(issuer=EDGE, trust=trust, key_store="memory://")
     for issuer in (WALLETS, EDGE, f"{WALLETS}/"):
         with pytest.raises(ConfigError, match="is a service of the trust file"):
             edge.oauth_client(issuer, origins=[])
+
+
+def test_tokens_may_be_elsewhere_and_authorities_of_ones_own(service: Service, tmp_path: Path) -> None:
+    """Both only where they are named."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    with TokenEndpoint(tls=context) as server, TokenEndpoint(tls=context) as elsewhere:
+        server.describe(token_endpoint=elsewhere.url("/token"))
+        for options, says in (
+            ({"endpoint_origins": [elsewhere.url("")]}, "certificate verify failed"),
+            ({"ca_file": str(file)}, "at one of endpoint_origins"),
+        ):
+            with pytest.raises(OAuthError, match=says):
+                service.oauth_client(server.issuer, origins=[], **options).token()
+        named = {"endpoint_origins": [elsewhere.url("")], "ca_file": str(file)}
+        assert service.oauth_client(server.issuer, origins=[], **named).token() == "token-1"  # type: ignore[arg-type]
+        assert (len(server.forms), len(elsewhere.forms)) == (0, 1)
 
 
 def test_no_token_is_made_out_to_an_authorization_server(

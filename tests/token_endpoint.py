@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,9 @@ def document(members: Any, *fields: str, status: str = "200 OK", kind: str = JSO
 class TokenEndpoint(Peer):
     """Gives access tokens to whoever asks: `token-1`, `token-2` and so on.
 
+    Args:
+        tls: speak TLS.
+
     Attributes:
         said: what it answers elsewhere, by path.
         instead: bytes to say instead of the next tokens, or what makes them of a form; none at all hang up.
@@ -37,14 +41,14 @@ class TokenEndpoint(Peer):
         forms: of the requests for tokens, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.said: dict[str, bytes] = {}
         self.instead: bytes | Callable[[Form], bytes] | None = None
         self.life = 300
         self.forms: list[Form] = []
         self._gate = threading.Event()
         self._gate.set()
-        super().__init__(self._talk_http)
+        super().__init__(self._talk_http, tls=tls)
         self.describe()
 
     @property
