@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import ssl
 import weakref
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ..errors import ConfigError, PolicyUnavailable
+from ..http_exchange import tls_context
 from ..identity import Principal, redacted
 from ..policy import Decision, PolicyFacts, input_document
 from ..strict_json import NotStrictJSON, decode_object, encode
@@ -70,12 +70,7 @@ class OPA:
             max_connections=None, max_keepalive_connections=idle_connections, keepalive_expiry=_IDLE_SECONDS
         )
         try:
-            # made once, because loading the authorities takes 45 ms
-            self._tls = (
-                httpx.create_ssl_context(trust_env=False)
-                if ca_file is None
-                else ssl.create_default_context(cafile=ca_file)
-            )
+            self._tls = tls_context(ca_file)
         except OSError as failed:
             raise ConfigError(f"OPA: ca_file {ca_file} cannot be used: {failed}") from None
         # connections belong to the event loop that opened them
