@@ -1,7 +1,8 @@
 """Asking an authorization server: for its metadata, and for a token.
 
 The connections are those of `network.py`. A private address is allowed: an operator wrote every origin that
-is asked, the issuer's own and those of `endpoint_origins`. No text of an error repeats what the server sent.
+is asked, the issuer's own and those of `endpoint_origins`. Of what the server sends, the text of an error has
+an error's code, and from its metadata the address of the token endpoint and names of methods; nothing else.
 """
 
 from __future__ import annotations
