@@ -20,11 +20,12 @@ from s2s_mesh import ConfigError, EndUser, KeyStoreError, NoUser, Service, UserE
 from s2s_mesh.httpx_transport import MeshTransport
 from s2s_mesh.jws import decode, token_hash
 
+from .certifying import client
 from .programs import http_server
 from .servers import free_port, run_child
 from .targets import CLIENT, Target, serving
 from .test_httpx_auth import INVALID_TOKEN, Failing
-from .tokens import EDGE
+from .tokens import EDGE, WALLETS
 
 FIELDS = ("authorization", "workload-identity-token", "workload-proof-token")
 TRUST = """
@@ -493,6 +494,57 @@ def test_a_forked_process_has_a_key_of_its_own(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "trust.toml").write_text("version = 1\n")
     monkeypatch.setenv("PYTEST_TRUST", str(tmp_path / "trust.toml"))
     assert run_child(two_keys) == "True True"
+
+
+class Closed(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Answers 200, and knows whether it is closed."""
+
+    closed = False
+
+    def handle_request(self, _: httpx.Request) -> httpx.Response:
+        return httpx.Response(200)
+
+    async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+        return httpx.Response(200)
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["sync", "async"])
+def test_connections_of_the_certificate_before_the_last_are_closed(
+    service: Service, loop: bool, tmp_path: Path
+) -> None:
+    """Once the next request is sent; and all of them with the client."""
+    made: list[Closed] = []
+
+    def inner() -> Closed:
+        made.append(Closed())
+        return made[-1]
+
+    names = [client(name) for name in ("first", "second", "third")]
+    path, _ = names[0].write(tmp_path)
+    transport = service.transport(WALLETS, proof="mtls", certificate=path, inner=inner)
+
+    async def send() -> None:
+        async with httpx.AsyncClient(transport=transport) as http:
+            for renewed in names:
+                renewed.write(tmp_path)
+                await http.get(WALLETS)
+            assert [each.closed for each in made] == [True, False, False]
+
+    if loop:
+        asyncio.run(send())
+    else:
+        with httpx.Client(transport=transport) as http:
+            for renewed in names:
+                renewed.write(tmp_path)
+                http.get(WALLETS)
+            assert [each.closed for each in made] == [True, False, False]
+    assert [each.closed for each in made] == [True] * 3
 
 
 # -- the docs ------------------------------------------------------------------------------------------------
