@@ -113,7 +113,6 @@ def error(code: object, status: str = "400 Bad Request", **members: object) -> B
     return says(document({"error": code, "error_description": SECRET, **members}, status=status))
 
 
-METADATA_URL = r"/\.well-known/oauth-authorization-server"
 TABLE: list[tuple[str, Bad, str | None]] = [
     ("good", good, None),
     ("metadata at the other place", elsewhere, None),
