@@ -14,8 +14,10 @@ import typer
 
 from .. import clouds, federation
 from ..clock import now
+from ..clouds import Cloud
 from ..errors import KeyStoreError, MeshError
 from ..federation import FederationToken
+from ..settings import Settings
 from ..signer import Signer
 from .environment import PASSING, key_manager, load_settings
 from .output import duration, instant, write_file
@@ -41,8 +43,10 @@ class Minter:
     """
 
     def __init__(self, provider: str, audience: str | None, subject: str | None) -> None:
-        self.settings = load_settings()
-        self.cloud = clouds.cloud(provider)
+        self.settings: Settings = load_settings()
+        self.cloud: Cloud = clouds.cloud(provider)
+        self.audience: str
+        self.subject: str
         self.audience, self.subject = self.settings.for_cloud(self.cloud, audience, subject)
         self._manager = key_manager(self.settings, may_create=False)
         lag = self._lag = self.settings.schedule.replica_lag
