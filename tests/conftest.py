@@ -9,7 +9,7 @@ import pytest
 
 from s2s_mesh import clock
 
-from . import hostile
+from . import hostile, patience
 from .command_line import MovableTime
 from .interop import table
 from .receiver import Receiver
@@ -23,6 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     freezegun.configure(extend_ignore_list=["kubernetes"])
     config.addinivalue_line("markers", f"{hostile.MARK}: a hostile input through a public door, refused")
+    config.addinivalue_line(
+        "markers", f"{patience.MARK}(kinds): about time-outs, so they are the product's own"
+    )
     config.addinivalue_line(
         "markers", f"{table.MARK}(program, column, cannot): proves a cell of the table of `make interop`"
     )
@@ -38,6 +41,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     count = hostile.proved(terminalreporter.stats.get("passed", []))
     if count:
         terminalreporter.write_line(f"hostile rows: {count} (at least {hostile.LEAST} in a whole run)")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _long_times() -> Iterator[None]:
+    with patience.long_times():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_times(request: pytest.FixtureRequest) -> Iterator[None]:
+    marks = list(request.node.iter_markers(patience.MARK))
+    if not marks:
+        yield
+        return
+    with patience.own_times(*(kind for mark in marks for kind in mark.args)):
+        yield
 
 
 @pytest.fixture(autouse=True)

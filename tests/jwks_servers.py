@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 JWKS_TYPE = "application/jwk-set+json"
-_PATIENCE = 20.0  # seconds after which a server gives up on a test that forgot it
+_PATIENCE = 40.0  # seconds after which a server gives up on a test that forgot it
 Talk = Callable[["Peer", socket.socket], None]
 
 
@@ -244,7 +244,7 @@ def resets(peer: Peer, connection: socket.socket) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Poll on the event loop until the condition holds."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

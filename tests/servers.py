@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-START_TIMEOUT = 20.0  # seconds
+START_TIMEOUT = 60.0  # seconds; a loaded machine starts processes slowly
 _HOST = "127.0.0.1"
 _given_ports: set[int] = set()
 
@@ -75,7 +75,7 @@ def old_server_program() -> str:
 SERVER_PROGRAMS = {"usual": server_program, "redis-7": tls_server_program, "redis-6.2": old_server_program}
 
 
-def wait_until(condition: Callable[[], object], *, timeout: float = 20.0, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], *, timeout: float = START_TIMEOUT, what: str = "") -> None:
     """Poll `condition` until it holds; `timeout` in seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -95,7 +95,7 @@ def run_child(function: Callable[..., None], *arguments: object) -> str:
     code = f"from tests.{module} import {name}; {name}(*{tuple(map(str, arguments))!r})"
     root = Path(__file__).parents[1]
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
@@ -199,7 +199,7 @@ class RedisServer:
         return [*command, *self._options]
 
     def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection((_HOST, self.port), timeout=1) as connection:
+        with suppress(OSError), socket.create_connection((_HOST, self.port), timeout=5) as connection:
             if self._tls:
                 return True
             connection.sendall(b"PING\r\n")
@@ -211,7 +211,7 @@ class RedisServer:
         request = b"*%d\r\n" % len(arguments)
         for argument in arguments:
             request += b"$%d\r\n%s\r\n" % (len(argument.encode()), argument.encode())
-        with socket.create_connection((_HOST, self.port), timeout=5) as connection:
+        with socket.create_connection((_HOST, self.port), timeout=20) as connection:
             connection.sendall(request)
             return connection.recv(65536)
 
@@ -340,7 +340,7 @@ def replicated(*options: str) -> Iterator[tuple[RedisServer, RedisServer]]:
 
 def _acknowledges(primary: RedisServer) -> bool:
     with (
-        socket.create_connection((_HOST, primary.port), timeout=5) as connection,
+        socket.create_connection((_HOST, primary.port), timeout=20) as connection,
         connection.makefile("rb") as answers,
     ):
         # twice: the first write may have come before the replica, and be acknowledged by its mere presence

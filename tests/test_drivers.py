@@ -31,7 +31,7 @@ def by_hand(flow: Flow, wallets: Wallets) -> Any:
         while True:
             future = wallets.client.begin(effect)
             if future is not None:
-                future.result(10)
+                future.result(30)
             effect = flow.send(Answer(wallets.clock()))
     except StopIteration as done:
         return done.value
@@ -166,10 +166,8 @@ def test_a_wait_ends(wallets: Wallets, edge: Endpoint, drive_it: Drive) -> None:
     """A fetch that does not end keeps nobody longer than the wait; the flow goes on and decides."""
     wallets.client.wait_seconds = 0.2
     edge.hold()
-    started = time.monotonic()
-    with pytest.raises(JWKSUnavailable, match="not been fetched yet"):
+    with pytest.raises(JWKSUnavailable, match="not been fetched yet"):  # else it would succeed, much later
         drive_it(wallets.flow(), wallets)
-    assert time.monotonic() - started < 4
     wait_until(lambda: edge.asked)
     edge.release()
     wait_until(lambda: wallets.resolver.has_keys(EDGE, NOW))
@@ -184,13 +182,13 @@ def test_all_waits_of_a_flow_have_one_end(wallets: Wallets, edge: Endpoint, driv
     edge.hold()
 
     def flow() -> Flow:
-        for _ in range(10):
+        for _ in range(200):
             yield ask()
         return "went on"
 
     started = time.monotonic()
     assert drive_it(flow(), wallets) == "went on"
-    assert 0.4 < time.monotonic() - started < 1.5  # the fetch ends after two seconds
+    assert 0.4 < time.monotonic() - started < 20  # 200 waits would be 100 s, and nobody answers before 40 s
     edge.release()
 
 
@@ -205,10 +203,10 @@ def test_a_flow_that_may_not_fetch_does_not_wait(wallets: Wallets, edge: Endpoin
     assert drive_it(flow(), wallets) == "went on"
     assert drive_it(flow(), wallets) == "went on"
     edge.hold()
-    started = time.monotonic()
+    asked = len(edge.asked)
     for _ in range(50):
         assert drive_it(flow(), wallets) == "went on"
-    assert time.monotonic() - started < 4
+    assert len(edge.asked) == asked  # and what is not asked for cannot be waited for
 
 
 def test_the_event_loop_goes_on(wallets: Wallets, edge: Endpoint) -> None:
@@ -260,5 +258,5 @@ def test_threads_and_loops_together(wallets: Wallets, edge: Endpoint) -> None:
         waiting = [pool.submit(drive_it, wallets.flow(), wallets) for drive_it in DRIVERS * 4]
         wait_until(lambda: edge.asked)
         edge.release()
-        assert {one.result(10).issuer for one in waiting} == {EDGE}
+        assert {one.result(30).issuer for one in waiting} == {EDGE}
     assert len(edge.asked) == 1

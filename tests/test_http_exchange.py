@@ -25,7 +25,7 @@ def anything(_status: int, _fields: httpx.Headers) -> bool:
 
 
 def ask(
-    url: str, judge: Judge = anything, *, most: int = 10, form: bytes | None = None, seconds: float = 5
+    url: str, judge: Judge = anything, *, most: int = 10, form: bytes | None = None, seconds: float = 60
 ) -> Answer:
     backend = CheckedBackend(seconds, allow_loopback=True)
     return exchange(url, backend, tls_context(None), [("accept", "a/b")], judge, most=most, form=form)

@@ -30,6 +30,7 @@ from s2s_mesh.store.memory import MemoryStore
 from s2s_mesh.store.redis_errors import acl
 
 from .jwks_servers import Clock, Endpoint, JWKSServer, Wallets, answer, jwks, trust_in
+from .patience import LONG, own_times
 from .servers import RedisServer, run_child, wait_until
 from .tokens import EDGE, LEDGER, NOW, WALLETS, key
 
@@ -151,7 +152,7 @@ def test_workers_that_start_at_once_fetch_once(hire: Hire, edge: Endpoint) -> No
         wait_until(lambda: edge.asked)
         time.sleep(0.3)  # whoever asks too does so by now
         edge.release()
-        assert {one.result(20) for one in waiting} == {EDGE}
+        assert {one.result(30) for one in waiting} == {EDGE}
     assert len(edge.asked) == 1
 
 
@@ -160,7 +161,7 @@ def show_keys(store: str, place: str) -> None:
     with Worker(store, Clock(), {EDGE: place}) as worker:
         future = worker.client.request(EDGE, "any")
         assert future is not None
-        future.result(10)
+        future.result(30)
         print([known.kid for known in worker.resolver.keys(EDGE)])
 
 
@@ -205,7 +206,7 @@ def test_issuers_do_not_wait_for_each_other(hire: Hire, edge: Endpoint, server: 
             assert worker.verify(worker.token(LEDGER, OTHER)).issuer == LEDGER
         assert not waiting.done()
         edge.release()
-        assert waiting.result(10).issuer == EDGE
+        assert waiting.result(30).issuer == EDGE
     assert len(ledger.asked) == 1
 
 
@@ -244,7 +245,7 @@ def test_a_newer_set_without_the_key_is_no_answer(hire: Hire, edge: Endpoint, cl
     clock.now += 1
     attempt = second.client.request(EDGE, OTHER.kid)
     assert attempt is not None
-    attempt.result(10)
+    attempt.result(30)
     assert second.resolver.key(EDGE, OTHER.kid, clock()) is not None
     assert len(edge.asked) == 3
 
@@ -543,6 +544,7 @@ TROUBLES: dict[str, tuple[Callable[[RedisServer], object], Callable[[RedisServer
 }
 
 
+@pytest.mark.own_times("store")
 @pytest.mark.parametrize("trouble", TROUBLES)
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "not yet connected"])
 def test_a_store_that_fails(
@@ -555,8 +557,8 @@ def test_a_store_that_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Keys are fetched without it, it is waited for and logged once, and sharing resumes by itself."""
-    names = [f"https://s{number}.example.com" for number in range(6)]
-    endpoints = {name: server.endpoint(name[8:10], key()) for name in names}
+    names = [f"https://s{number:02}.example.com" for number in range(30)]
+    endpoints = {name: server.endpoint(name[8:11], key()) for name in names}
     places = {name: endpoint.url for name, endpoint in endpoints.items()}
     worker = hire(store=own.url, places=places)
     begin, end = TROUBLES[trouble]
@@ -569,11 +571,11 @@ def test_a_store_that_fails(
     with ThreadPoolExecutor(3) as pool:
         for issuer in pool.map(lambda name: worker.verify(worker.token(name)).issuer, names):
             assert issuer in names
-    assert time.monotonic() - started < 5  # six time-outs would be six seconds at least
+    assert time.monotonic() - started < 20  # thirty time-outs would be thirty seconds at least
     clock.now += 11
     again = worker.client.request(names[0], "made-up")
     assert again is not None
-    again.result(10)
+    again.result(30)
     warnings = [record.message for record in caplog.records]
     assert len([text for text in warnings if "shared JWKS cache" in text]) == 1
     end(own)
@@ -600,9 +602,7 @@ def test_nobody_waits_until_it_is_shared(hire: Hire, edge: Endpoint, own: RedisS
         wait_until(lambda: edge.asked)
         own.pause()
         edge.release()
-        started = time.monotonic()
-        assert waiting.result(10).issuer == EDGE
-        assert time.monotonic() - started < 0.9  # less than the store's time-out of a second
+        assert waiting.result(LONG / 2).issuer == EDGE  # less than the store's time-out
         own.resume()
 
 
@@ -630,7 +630,7 @@ def test_a_failed_fetch_holds_up_nobody(hire: Hire, edge: Endpoint) -> None:
     edge.instead = None
     started = time.monotonic()
     assert hire().verify().issuer == EDGE
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < LONG / 2  # nobody believed the first one's claim
     assert len(edge.asked) == 2
 
 
@@ -658,8 +658,10 @@ def test_a_worker_that_dies_while_fetching(
     edge.release()
     clock.now += later
     started = time.monotonic()
-    assert hire().verify().issuer == EDGE
-    assert (time.monotonic() - started >= 1.9) is believed
+    with own_times(*["sharing"] * believed):
+        assert hire().verify().issuer == EDGE
+    waited = time.monotonic() - started
+    assert waited >= 1.9 if believed else waited < LONG / 2
     assert len(edge.asked) == 2
 
 

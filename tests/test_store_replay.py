@@ -89,6 +89,7 @@ def test_replicas_share_a_redis_and_services_do_not(server: RedisServer) -> None
         assert other.use(EDGE, "one", 60)
 
 
+@pytest.mark.own_times("store")
 def test_a_store_that_is_down_or_hangs_cannot_tell() -> None:
     """It raises within its time-outs, then at once; and recovers by itself."""
     with RedisServer() as own, closing(open_replay_store(own.url, audience=WALLETS)) as replays:
@@ -101,7 +102,7 @@ def test_a_store_that_is_down_or_hangs_cannot_tell() -> None:
             assert refused.value.reason is StoreReason.UNREACHABLE
         assert time.monotonic() - began < 15  # twenty time-outs of a second are more
         own.resume()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 assert not replays.use(EDGE, "one", 60)

@@ -18,7 +18,7 @@ METADATA = "/.well-known/oauth-authorization-server"
 OPENID = "/.well-known/openid-configuration"
 JSON = "application/json"
 NOT_FOUND = answer(status="404 Not Found")
-_PATIENCE = 20.0
+_PATIENCE = 40.0  # seconds after which it gives up on a test that forgot it
 Form = dict[str, list[str]]
 
 
