@@ -138,7 +138,7 @@ def test_replicas_that_start_together_end_with_one_ring(place: str, issuer: str,
     def replica(_number: int) -> tuple[bytes, int]:
         store = memory if place == "memory://" else open_store(server.url, issuer=issuer)
         with closing(manager(store, keks=[KEK], issuer=issuer, schedule=FAST)) as starting:
-            together.wait(timeout=10)
+            together.wait(timeout=60)
             return starting.refresh().to_bytes(), starting.writes
 
     with ThreadPoolExecutor(8) as pool:
@@ -222,18 +222,19 @@ def test_without_a_holder_a_new_ring_is_made_within_seconds(server: RedisServer,
     started = time.monotonic()
     with closing(manager(open_store(server.url, issuer=issuer), keks=[KEK], issuer=issuer)) as alone:
         alone.refresh()
-    assert 1.0 <= time.monotonic() - started < 4
+    assert 1.0 <= time.monotonic() - started < 20  # for ever otherwise
     assert alone.writes == 1
 
 
-def test_the_wait_for_holders_can_be_cut_short() -> None:
+def test_the_wait_for_holders_can_be_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is stopped during its first start does not wait for others."""
+    monkeypatch.setattr("s2s_mesh.manager.between", lambda _least, _most: 60.0)  # not one to two seconds
     store = Talking()
-    starting = manager(store)  # would wait for one to two seconds
+    starting = manager(store)
     store.heard = lambda _message: starting.interrupt()
     started = time.monotonic()
     starting.refresh()
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 20
 
 
 # -- a document that cannot be read -------------------------------------------------------------------------
@@ -376,7 +377,7 @@ def test_many_callers_share_one_attempt_while_the_store_hangs() -> None:
     together = threading.Barrier(20)
 
     def ask(_number: int) -> StoreReason:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         with pytest.raises(KeyStoreError, match="nobody answers") as failure:
             starting.load()
         return failure.value.reason
@@ -576,10 +577,10 @@ def test_a_change_by_another_process_wakes_whoever_listens(server: RedisServer, 
     with closing(waiting):
         stop = waiting.listen(woken.set)
         try:
-            assert woken.wait(5)  # subscribed
+            assert woken.wait(60)  # subscribed
             woken.clear()
             kids = run_child(create_elsewhere, server.url, issuer)
-            assert woken.wait(5)
+            assert woken.wait(60)
         finally:
             stop()
         assert list(waiting.refresh().records) == kids.split()

@@ -26,6 +26,7 @@ from s2s_mesh import (
 from s2s_mesh.errors import Reason, Unavailable
 
 from .hostile import rows
+from .jwks_servers import until
 from .receiver import Receiver, Verdict
 from .test_policy import BUG, DOWN, NO, YES, Says, SaysLater
 from .tokens import EDGE, NOW, WALLETS, good, key
@@ -191,12 +192,13 @@ def test_several_policies_at_the_door(tmp_path: Path) -> None:
 
 
 class Hangs:
-    """Never answers; remembers that it was stopped."""
+    """Never answers; remembers that it was asked, and stopped."""
 
     def __init__(self) -> None:
-        self.stopped = 0
+        self.asked = self.stopped = 0
 
     async def decide(self, facts: PolicyFacts, principal: Principal) -> Decision:
+        self.asked += 1
         try:
             await asyncio.sleep(3600)
         finally:
@@ -212,7 +214,7 @@ def test_a_policy_that_does_not_answer_in_time_is_stopped(tmp_path: Path) -> Non
         for stopped in (1, 2):
             began = time.monotonic()
             answer = receiver.call(TOKEN)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 20
             assert verdict(answer) == (503, Reason.POLICY_UNAVAILABLE.value)
             assert int(answer.headers["retry-after"]) > 0
             assert policy.stopped == stopped
@@ -224,7 +226,7 @@ def test_a_caller_who_goes_away_stops_the_policy(tmp_path: Path) -> None:
 
     async def leave(service: Service) -> None:
         task = asyncio.ensure_future(service.verify_async(TOKEN, request=("GET", "/read")))
-        await asyncio.sleep(0.2)
+        await until(lambda: policy.asked)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

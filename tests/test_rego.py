@@ -89,7 +89,7 @@ def test_what_the_rule_is_is_what_the_caller_gets(
         policy: Policy = (
             Rego(file, rule=RULE)
             if way == "embedded"
-            else OPA(f"{url}/v1/data/wallets/allow", idle_connections=0, timeout=5)
+            else OPA(f"{url}/v1/data/wallets/allow", idle_connections=0, timeout=30)
         )
         with behind(tmp_path, policy) as receiver:
             for _ in range(2):
@@ -185,7 +185,7 @@ def test_three_ways_one_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     embedded, hand = Rego(EXAMPLE / "wallets.rego", rule=RULE), by_hand()
 
     async def over_http(url: str) -> list[Decision]:
-        policy = OPA(f"{url}/v1/data/wallets/allow", timeout=10)
+        policy = OPA(f"{url}/v1/data/wallets/allow", timeout=30)
         try:
             return [await policy.decide(*request) for request in requests]
         finally:
@@ -225,7 +225,7 @@ def test_the_example_at_the_door(
     with rego_server(EXAMPLE / "wallets.rego") as url:
         policy = {
             "embedded": lambda: Rego(EXAMPLE / "wallets.rego", rule=RULE),
-            "HTTP": lambda: OPA(f"{url}/v1/data/wallets/allow", idle_connections=0, timeout=5),
+            "HTTP": lambda: OPA(f"{url}/v1/data/wallets/allow", idle_connections=0, timeout=30),
             "by hand": by_hand,
         }[way]()
         with behind(tmp_path, policy) as receiver:

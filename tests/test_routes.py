@@ -250,10 +250,10 @@ def test_two_rules_deny() -> None:
 def test_find_is_fast() -> None:
     """Among a thousand rules with a common prefix a lookup stays far below a millisecond."""
     rules = table(*(f"/api/v1/things{n}/{{id}}/parts/{{part}}" for n in range(1000)))
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(1000):
         assert rules.find("GET", "/api/v1/things999/42/parts/7")
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 def test_bad_rule() -> None:

@@ -281,7 +281,7 @@ def test_many_threads_that_need_one_token_make_it_once(started: bool) -> None:
     together = threading.Barrier(50)
 
     def ask(_number: int) -> str:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         return signing.token(WALLETS)
 
     try:
