@@ -375,7 +375,8 @@ def sentinel_setup(*options: str) -> Iterator[SentinelSetup]:
 @contextmanager
 def cluster(nodes: int = 3) -> Iterator[Sequence[RedisServer]]:
     """A cluster of primaries that share the 16,384 slots evenly."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    # nodes that a machine let stand still for longer would forget that they are about to meet
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "15000")
     with ExitStack() as stack:
         servers = [stack.enter_context(RedisServer(*options)) for _ in range(nodes)]
         for number, server in enumerate(servers):
