@@ -76,7 +76,7 @@ def test_the_call(
     async def nothing(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("only our own documents are asked for")
 
-    with http_server(service.wrap(nothing), port, **authority.server), on_werkzeug(app) as url:
+    with service, http_server(service.wrap(nothing), port, **authority.server), on_werkzeug(app) as url:
         exec(compile(code.replace(WALLETS, url), DOCS, "exec"), {})
         forget_session()
     assert capsys.readouterr().out == "200\n"

@@ -80,6 +80,7 @@ def test_the_client_that_sends_both(
         http_server(caller.wrap(nothing), int(own.rpartition(":")[2])),
         http_server(receiver.wrap(app), int(wallets.rpartition(":")[2])),
         receiver,
+        caller,
     ):
         exec(compile(local(code), DOCS, "exec"), {})
         migration = receiver.running().migration
