@@ -287,8 +287,11 @@ def test_a_replica_that_refuses_is_passed_over(patience: float | None) -> None:
     with_relay(patience, gone, Target(b"b"))(check)
 
 
-def test_a_replica_that_takes_connections_and_is_silent_is_passed_over() -> None:
+def test_a_replica_that_takes_connections_and_is_silent_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The next one gets the same request; the silent one then rests."""
+    monkeypatch.setattr("tests.chaos.relay.REST", 60.0)
     frozen, well = Target(b"a", mute=True), Target(b"b")
 
     async def check(relay: Relay) -> None:

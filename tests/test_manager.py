@@ -195,8 +195,15 @@ def test_a_newcomer_asks_first_and_adopts_what_a_holder_writes_back() -> None:
     assert (newcomer.writes, store.messages) == (0, ["who-has", "changed"])
 
 
-def test_a_holder_that_listens_answers_at_once(server: RedisServer, issuer: str) -> None:
+def test_a_holder_that_listens_answers_at_once(
+    server: RedisServer, issuer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a real server the newcomer's question makes the holder write back before anything is created."""
+
+    def until_answered(_least: float, _most: float) -> float:
+        wait_until(lambda: holder.writes == 2, what="the holder's answer")
+        return 0.0  # more of the time that a newcomer gives holders
+
     stores = [open_store(server.url, issuer=issuer) for _ in range(2)]
     holder, newcomer = (manager(store, keks=[KEK], issuer=issuer, schedule=FAST) for store in stores)
     with closing(holder), closing(newcomer):
@@ -211,6 +218,7 @@ def test_a_holder_that_listens_answers_at_once(server: RedisServer, issuer: str)
         try:
             wait_until(lambda: woken, what="subscribed")
             server.flushall()
+            monkeypatch.setattr("s2s_mesh.manager.between", until_answered)
             assert newcomer.refresh() == made
         finally:
             stop()
