@@ -36,7 +36,7 @@ def with_requests(service: Service, audience: str, **options: Any) -> Send:
         with requests.Session() as session:
             session.trust_env = False
             answer = session.request(
-                method, url, auth=auth, allow_redirects=follow, data=body, headers=headers, timeout=10
+                method, url, auth=auth, allow_redirects=follow, data=body, headers=headers, timeout=30
             )
             return answer.status_code
 

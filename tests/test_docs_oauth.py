@@ -57,7 +57,7 @@ def test_the_three_steps_as_printed(tmp_path: Path) -> None:
         a_ring_since_a_minute(own, tmp_path)
         run, curl = (shlex.split(line.replace("8000", str(port))) for line in commands(DOCS))
         with Program([sys.executable, "-m", *run], variables, tmp_path).until_answering(f"{own}/cards"):
-            said = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=20).stdout
+            said = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=60).stdout
             assert json.loads(said)["client"] == own
             for name in ("worker.py", "legacy.py"):
                 done = subprocess.run(

@@ -10,7 +10,7 @@ class Verifier:
         self, issuer: str, audience: str, algorithms: list[str], lifespan: float = 300, cooldown: float = 30
     ) -> None:
         uri = f"{issuer}/.well-known/jwks.json"
-        self.keys = jwt.PyJWKClient(uri, lifespan=lifespan, cooldown_duration=cooldown, timeout=5)
+        self.keys = jwt.PyJWKClient(uri, lifespan=lifespan, cooldown_duration=cooldown, timeout=30)
         self.issuer, self.audience, self.algorithms = issuer, audience, algorithms
 
     def __call__(self, token: str) -> dict[str, Any]:
