@@ -143,7 +143,7 @@ def test_the_module(folder: Path) -> None:
                 base = f"http://127.0.0.1:{port}"
                 wait_until(lambda: _answers(base), what="the server")
                 now = int(time.time())
-                token = sign(header(signer(EDGE)), claims(iat=now, exp=now + 60), signer(EDGE)).decode()
+                token = sign(header(signer(EDGE)), claims(iat=now, exp=now + 600), signer(EDGE)).decode()
                 bearer = {"authorization": f"Bearer {token}"}
                 greeted = httpx.get(f"{base}/wallets/42", headers=bearer)
                 assert (greeted.status_code, greeted.text) == (200, f"hello, {EDGE}: cards:read")
@@ -153,7 +153,7 @@ def test_the_module(folder: Path) -> None:
                 foreign = {"iss": "https://ledger.example.com"}
                 names = {**foreign, "sub": foreign["iss"], "client_id": foreign["iss"]}
                 away = sign(
-                    header(signer(EDGE)), claims(iat=now, exp=now + 60, **names), signer(EDGE)
+                    header(signer(EDGE)), claims(iat=now, exp=now + 600, **names), signer(EDGE)
                 ).decode()
                 asked = httpx.get(
                     f"{base}/wallets/42", headers={"authorization": f"Bearer {away}"}, timeout=20

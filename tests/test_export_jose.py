@@ -125,7 +125,7 @@ def ed25519(place: str) -> str:
 def test_ed25519(tmp_path: Path) -> None:
     """The name of RFC 9864, which jose knows as well."""
     signer, now = key("Ed25519"), int(time.time())
-    token = good(signer, iat=now, exp=now + 60).decode()
+    token = good(signer, iat=now, exp=now + 600).decode()
     request = Request("", "GET", "/", [("Authorization", f"Bearer {token}")])
     with (
         JWKSServer(time.time) as keys,
@@ -138,7 +138,7 @@ def test_ed25519(tmp_path: Path) -> None:
 def test_keys_that_cannot_be_had(tmp_path: Path, instead: bytes) -> None:
     """503: the caller did nothing wrong."""
     now = int(time.time())
-    token = good(key("Ed25519"), iat=now, exp=now + 60).decode()
+    token = good(key("Ed25519"), iat=now, exp=now + 600).decode()
     with JWKSServer(time.time) as keys:
         endpoint = keys.endpoint("edge.json")
         endpoint.instead = instead

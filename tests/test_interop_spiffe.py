@@ -167,7 +167,7 @@ def test_what_py_spiffe_takes_for_an_svid_lets_a_workload_call_us(tmp_path: Path
     workload to another service of ours.
     """
     now = int(time.time())
-    good: dict[str, Any] = {"iat": now, "exp": now + 60}
+    good: dict[str, Any] = {"iat": now, "exp": now + 600}
     tokens = {
         "good": svid(WALLETS, **good).decode(),
         "expired": svid(WALLETS, iat=now - 600, exp=now - 300).decode(),

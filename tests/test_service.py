@@ -369,6 +369,7 @@ def test_pre_forked_workers_hold_one_ring(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}{JWKS}"
     command = [sys.executable, "-m", "uvicorn", "app:app", "--workers", "2", "--port", str(port)]
+    command += ["--timeout-worker-healthcheck", "60"]  # a worker that is only slow is not replaced
     with Program(command, variables, tmp_path).until_answering(url):
         documents = {answer.content for _ in range(40) if (answer := httpx.get(url)).status_code == 200}
     assert len(documents) == 1
