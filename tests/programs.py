@@ -86,6 +86,8 @@ def _answers(url: str, status: int, process: subprocess.Popen[bytes]) -> bool:
 @contextmanager
 def http_server(app: Any, port: int, **options: Any) -> Iterator[None]:
     """Serve an ASGI application with uvicorn, in a thread, for the length of the block."""
+    # clients let go of idle connections after five seconds; a server that does so too can be the first
+    options = {"timeout_keep_alive": 60, **options}
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
