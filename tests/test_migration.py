@@ -78,6 +78,7 @@ def test_the_housekeeper_brings_them_without_being_asked(tmp_path: Path, server:
     door.close()
 
 
+@pytest.mark.own_times("store")
 def test_a_store_that_fails_is_written_later(
     tmp_path: Path, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
