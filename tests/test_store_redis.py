@@ -24,7 +24,7 @@ from s2s_mesh.testing import KeyStoreConformance
 from tests.patience import own_times
 from tests.servers import SERVER_PROGRAMS, CuttingProxy, RedisServer, run_child, wait_until
 
-BOUND = 12.0  # seconds; a hung server costs one or two time-outs of a second, and hidden retries fifteen
+BOUND = 9.0  # seconds; a hung server costs one or two time-outs of a second, and ten hidden retries eleven
 
 
 @pytest.fixture(scope="module")
