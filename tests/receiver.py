@@ -20,9 +20,11 @@ from starlette.routing import Route
 from s2s_mesh import Service
 from s2s_mesh.jwks import JWKSet
 from s2s_mesh.keys import SigningKey
+from s2s_mesh.trust_file import TrustFile
 
 from .hostile import SENT
 from .refusals import Refusals
+from .servers import wait_until
 from .tokens import EDGE, LEDGER, WALLETS
 
 TRUST = """
@@ -124,6 +126,14 @@ class Receiver:
         fresh = self.folder / "trust.toml.new"
         fresh.write_text(text + more)
         fresh.replace(self.folder / "trust.toml")
+
+    def reload_trust(self) -> None:
+        """Have the trust file as it stands now in force; the housekeeper may be about to do it just then."""
+        running = self.service.running()
+        running.reload_trust()
+        file, audiences = self.service.settings.trust, self.service.settings.audiences
+        assert isinstance(file, TrustFile)
+        wait_until(lambda: running.verifier.trust == file.current.for_audiences(audiences), what="the trust")
 
     def call(
         self,

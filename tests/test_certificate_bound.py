@@ -199,7 +199,7 @@ def test_a_foreign_issuer_may_bind_its_tokens_to_certificates(wallets: Receiver)
     """As authorization servers do (RFC 8705); to keys not, whatever comes along."""
     wallets.publish("hub", [key(name="hub")])
     wallets.write_trust(ROUTES + FOREIGN)
-    wallets.service.running().reload_trust()
+    wallets.reload_trust()
     hub = {"iss": "https://hub.example.com/", "sub": "batch"}
 
     def token(**cnf: Any) -> bytes:

@@ -276,6 +276,6 @@ def test_new_route_rules_hold_from_the_reload_on(tmp_path: Path) -> None:
         assert receiver.call(GOOD).status == 200
         clock.tick(1)
         receiver.write_trust(ROUTES.replace("/read", "/elsewhere"))
-        receiver.service.running().reload_trust()
+        receiver.reload_trust()
         assert receiver.call(GOOD).reason == R.NO_ROUTE_RULE.value
         receiver.close()

@@ -601,7 +601,7 @@ def test_the_trust_file_can_begin_to_want_proof(tmp_path: Path) -> None:
         proved = '[[route]]\naudience = "%s"\npath = "/write"\nmethods = ["PUT"]\nproof = "wpt"\n'
         receiver.write_trust(proved % WALLETS)
         clock.tick(5)
-        receiver.service.running().reload_trust()
+        receiver.reload_trust()
         assert outcome(put(receiver, fields(good(), None, None), path="/write")) == (
             401,
             R.PROOF_MISSING.value,

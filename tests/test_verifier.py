@@ -222,10 +222,10 @@ def test_a_removed_grant_refuses_a_cached_token_and_a_removed_issuer_too(tmp_pat
         text = (tmp_path / "trust.toml").read_text()
         clock.tick(1)
         (tmp_path / "trust.toml").write_text(text.replace('"cards:read", "cards:write"', '"cards:read"'))
-        receiver.service.running().reload_trust()
+        receiver.reload_trust()
         assert receiver.call(TOKEN).body["scopes"] == ["cards:read"]
         (tmp_path / "trust.toml").write_text(text.replace(EDGE, "https://other.example.com"))
-        receiver.service.running().reload_trust()
+        receiver.reload_trust()
         assert receiver.call(TOKEN).reason == Reason.UNKNOWN_ISSUER.value
         receiver.close()
 
