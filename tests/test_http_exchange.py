@@ -90,7 +90,7 @@ def test_one_deadline_holds_for_everything() -> None:
 
 def test_the_deadline_holds_for_what_has_arrived_too() -> None:
     """A body in pieces of a byte takes longer to read than to send."""
-    backend = CheckedBackend(5, allow_loopback=True)
+    backend = CheckedBackend(60, allow_loopback=True)
 
     def runs_out(_status: int, _fields: httpx.Headers) -> bool:
         backend._deadline = 0.0
@@ -100,6 +100,7 @@ def test_the_deadline_holds_for_what_has_arrived_too() -> None:
         exchange(peer.url(), backend, tls_context(None), [], runs_out, most=10)
 
 
+@pytest.mark.own_times("step")
 def test_a_step_takes_two_seconds_at_most() -> None:
     """However much time there is for all of them (R6)."""
     began = time.monotonic()
