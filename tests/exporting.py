@@ -931,7 +931,8 @@ def compare(door: Door, receiver: Receiver, drawn: Iterable[Drawn]) -> Tally:
             f"ours {verdict(ours)}, theirs {status}: {request.kind}: {request.method} {request.target[:80]}"
         )
         if isinstance(ours, Refusal):
-            if status not in (400, 401, 403, 404):
+            # 503 is no verdict, whatever theirs is
+            if ours.status == 503 or status not in (400, 401, 403, 404):
                 tally.different.append(said)
         elif status != 200 or (request.method != "HEAD" and not _is_told(body, ours)):
             tally.different.append(said)
