@@ -119,6 +119,31 @@ def test_only_calls_of_a_frozen_process_are_pardoned() -> None:
     assert pardon.reason(failure(caller="edge-c", began=95.0)) is None
 
 
+def test_only_calls_while_the_machine_stood_still_are_pardoned() -> None:
+    """Whoever makes them, and a second later, when all have caught up, no more."""
+    pardon = Pardon(freezes={}, revocations=[], stalls=[(90.0, 92.0)])
+    assert pardon.reason(failure(began=93.0)) == "machine stood still"
+    assert pardon.reason(failure(began=89.0, ended=90.0)) == "machine stood still"
+    assert pardon.reason(failure(began=93.1)) is None
+    assert pardon.reason(failure(began=88.0, ended=89.9)) is None
+
+
+def test_a_machine_that_stands_still_is_noticed() -> None:
+    """For more than a second, that is: a busy one is not one that stands still."""
+    times = iter([100.0, 100.1, 101.1, 101.2, 102.4, 102.5])
+
+    def clock() -> float:
+        try:
+            return next(times)
+        except StopIteration:
+            raise TimeoutError from None
+
+    timeline = Timeline()
+    with pytest.raises(TimeoutError):
+        asyncio.run(timeline.watch(clock, tick=0))
+    assert timeline.stalls == [(101.2, 102.4)]
+
+
 def test_only_calls_with_a_key_just_revoked_are_pardoned() -> None:
     """Until every replica has heard of it, which takes a second at most."""
     pardon = Pardon(freezes={}, revocations=[("signed-with-this", 100.5)])

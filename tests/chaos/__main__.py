@@ -30,8 +30,9 @@ happens, in turn:
 Beside that, calls are made that have to be refused: expired, misdirected, forged, unsigned and tampered
 tokens, tokens of a revoked key, of an issuer that nobody lists.
 
-A valid call has failed if it got no 2xx within ten seconds. Two kinds of failure are shown but not counted:
-calls whose own process was frozen meanwhile, and calls with a key that was revoked less than a second ago.
+A valid call has failed if it got no 2xx within ten seconds. Three kinds of failure are shown but not
+counted: calls whose own process was frozen meanwhile, calls with a key that was revoked less than a second
+ago, and calls while the whole machine stood still for more than a second, as busy hosts make it do.
 What is stopped for longer than a key signs (8 s here, 30 days by default) is stopped just after a rotation,
 when the next key is known already.
 

@@ -38,11 +38,18 @@ class Run:
         self.fleet = Fleet(folder, stores.urls, plan.calls_per_second)
         self._rings = Rings({name: self.fleet.environment(name) for name in ISSUERS})
         self._hostile = Hostile(self.fleet, self._rings)
+        self._timeline = Timeline()
         self._scene = Scene(
-            self.fleet, stores, self._rings, self._hostile, hold=plan.hold, down=plan.down, settle=plan.settle
+            self.fleet,
+            stores,
+            self._rings,
+            self._hostile,
+            hold=plan.hold,
+            down=plan.down,
+            settle=plan.settle,
+            stalls=self._timeline.stalls,
         )
         self._began = 0.0
-        self._timeline = Timeline()
         self._problems: list[str] = []
 
     async def play(self) -> bool:
@@ -56,7 +63,7 @@ class Run:
         await self._until_let_in()
         await self.fleet.begin()
         self._began = time.time()
-        async with self._beside(self._rings.watch(), self._hostile.go_on()):
+        async with self._beside(self._rings.watch(), self._hostile.go_on(), self._timeline.watch()):
             await self._phase("all", "calm", asyncio.sleep(self._plan.settle))
             if self._plan.in_turn:
                 for trouble in TROUBLES:

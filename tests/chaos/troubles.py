@@ -40,6 +40,7 @@ class Scene:
         down: seconds for which a killed Redis stays away.
         settle: seconds of calls after each trouble.
         revocations: kid and time (Unix seconds) of each.
+        stalls: when the machine stood still.
     """
 
     fleet: Fleet
@@ -50,12 +51,14 @@ class Scene:
     down: float
     settle: float
     revocations: list[tuple[str, float]] = field(default_factory=list)
+    stalls: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def pardon(self) -> Pardon:
         """Which failed calls are not the mesh's fault, as far as things have gone."""
         replicas = [replica for replicas in self.fleet.replicas.values() for replica in replicas]
-        return Pardon(freezes={r.name: r.freezes for r in replicas}, revocations=self.revocations)
+        freezes = {r.name: r.freezes for r in replicas}
+        return Pardon(freezes=freezes, revocations=self.revocations, stalls=self.stalls)
 
 
 class Trouble(NamedTuple):

@@ -10,6 +10,8 @@ from .tally import Failure, Tally
 
 # seconds after a revocation in which a replica may not have heard of it: its calls may be refused
 PURGE = 1.0
+# seconds after the whole machine stood still in which processes may not have caught up with each other
+CATCH_UP = 1.0
 
 
 class Line(NamedTuple):
@@ -29,10 +31,13 @@ class Pardon:
         freezes: by replica, when it was frozen and thawed. Its own calls that were under way meanwhile may
             fail: their tokens may have expired before they were sent.
         revocations: kid and time of each. Calls with that key may fail until every replica has heard of it.
+        stalls: when the whole machine stood still. Nothing was fetched, renewed or answered meanwhile, here
+            for a good part of the seconds that a key lives.
     """
 
     freezes: Mapping[str, Sequence[tuple[float, float]]]
     revocations: Sequence[tuple[str, float]]
+    stalls: Sequence[tuple[float, float]] = ()
 
     def reason(self, failure: Failure) -> str | None:
         """Why a failure is forgiven, or None."""
@@ -43,6 +48,10 @@ class Pardon:
             return "caller frozen meanwhile"
         if any(failure.kid == kid and at <= failure.ended <= at + PURGE for kid, at in self.revocations):
             return "key just revoked"
+        if any(
+            failure.began <= went_on + CATCH_UP and failure.ended >= stood for stood, went_on in self.stalls
+        ):
+            return "machine stood still"
         return None
 
 
