@@ -335,6 +335,8 @@ def test_evidence_is_verified_again_each_time(tmp_path: Any) -> None:
             clock.tick(500)
             running.reload_trust()
             running.client.refresh_due()
+            if (under_way := running.client.request(LOGIN, "whatever")) is not None:
+                under_way.result(60)
             late = txn_token(iat=NOW + 400, exp=NOW + 700)
             assert receiver.get(PROVEN, proven(iat=NOW + 500, exp=NOW + 600)) == (403, R.BAD_USER_TOKEN.value)
             assert receiver.get(TXN, in_transaction(late, iat=NOW + 500, exp=NOW + 600)) == (
