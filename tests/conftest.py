@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import freezegun
@@ -57,6 +58,17 @@ def _own_times(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with patience.own_times(*(kind for mark in marks for kind in mark.args)):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_kept() -> Iterator[None]:
+    """Litestar, and our own commands, set logging up as if the process were theirs."""
+    loggers = [logging.getLogger(name) for name in ("", "s2s_mesh", "s2s_mesh.deny")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(autouse=True)

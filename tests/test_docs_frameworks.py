@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -59,11 +58,8 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("S2S_MESH_ISSUER", WALLETS)
     monkeypatch.setenv("S2S_MESH_KEY_STORE", "memory://")
     monkeypatch.setenv("S2S_MESH_ALLOW_MEMORY_STORE", "1")
-    root = logging.getLogger()  # Litestar makes it its own
-    modules, level, handlers = set(sys.modules), root.level, list(root.handlers)
+    modules = set(sys.modules)
     yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
     for name in set(sys.modules) - modules:
         if name.partition(".")[0] in ("snippet", "wallets"):
             del sys.modules[name]

@@ -166,20 +166,11 @@ def test_the_tables_of_events_and_fields() -> None:
 
 def test_logs_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """The configuration as printed writes one object per line, with the fields in it."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    try:
-        exec(snippets(DOCS, "python")[0], {})
-        log = logging.getLogger("s2s_mesh.deny")
-        log.warning("deny rule %s", "7", extra=fields("deny_rule", rule="7", in_force=True))
-    finally:
-        for handler in [handler for handler in root.handlers if handler not in before]:
-            root.removeHandler(handler)
-        for handler in before:
-            root.addHandler(handler) if handler not in root.handlers else None
-        root.setLevel(level)
+    exec(snippets(DOCS, "python")[0], {})
+    log = logging.getLogger("s2s_mesh.deny")
+    log.warning("deny rule %s", "7", extra=fields("deny_rule", rule="7", in_force=True))
     line = json.loads(out.getvalue())
     assert line["s2s_mesh"] == {"event": "deny_rule", "rule": "7", "in_force": True}
     assert (line["levelname"], line["name"], line["message"]) == ("WARNING", "s2s_mesh.deny", "deny rule 7")
