@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .errors import JWKSInvalid
-from .keys import PRIVATE_MEMBERS, UnusableKey, VerificationKey
+from .keys import UnusableKey, VerificationKey, is_secret
 from .strict_json import NotStrictJSON, decode_object, encode
 
 MAX_BODY = 64 * 1024
@@ -130,6 +130,6 @@ def _usable(
 
 def _svid_key(entry: dict[str, Any], assumed: Collection[str]) -> VerificationKey:
     # what is not for JWT-SVIDs is passed over (section 4.2.2), but not what nobody may publish
-    if entry.get("use") != SVID_USE and not PRIVATE_MEMBERS & entry.keys():
+    if entry.get("use") != SVID_USE and not is_secret(entry):
         raise UnusableKey(f"use is not {SVID_USE}")
     return VerificationKey.parse({**entry, "use": "sig"}, assumed)

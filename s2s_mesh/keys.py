@@ -69,6 +69,11 @@ ALGORITHMS = frozenset(_ALGORITHMS)
 DEFAULT_ALGORITHM = "ES256"
 
 
+def is_secret(members: Mapping[str, Any]) -> bool:
+    """Whether a JWK is one that nobody may publish: symmetric, or with a private member."""
+    return members.get("kty") == "oct" or not PRIVATE_MEMBERS.isdisjoint(members)
+
+
 class VerificationKey:
     """A checked public key, bound to exactly one algorithm (RFC 8725 section 3.1).
 
@@ -106,7 +111,7 @@ class VerificationKey:
             UnusableKey: ignore this key (RFC 7517 section 5): unknown type, wrong use, too weak, malformed.
             JWKSInvalid: refuse the whole set: it holds a private or symmetric key.
         """
-        if members.get("kty") == "oct" or PRIVATE_MEMBERS & members.keys():
+        if is_secret(members):
             raise JWKSInvalid("the set holds private or symmetric key material: its issuer leaked a key")
         kid, alg = members.get("kid"), members["alg"] if "alg" in members else _only(members, assumed)
         if eddsa and alg == "EdDSA":

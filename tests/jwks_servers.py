@@ -163,6 +163,7 @@ class Peer:
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             stack.callback(self._forget, connection)
             if self._tls is not None:
+                connection.getpeername()  # Python leaks what it wraps if the client has gone by then
                 connection = self._tls.wrap_socket(connection, server_side=True)
                 stack.callback(self._forget, connection)
                 with self._lock:

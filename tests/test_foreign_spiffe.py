@@ -246,6 +246,7 @@ def test_a_key_for_anything_else_is_ignored(use: Any) -> None:
         (bundle(entry(signer(), d="AA")), "private or symmetric key material"),
         (bundle(entry(signer(), use="x509-svid", d="AA")), "private or symmetric key material"),
         (bundle(entry(signer(), kty="oct")), "private or symmetric key material"),
+        (bundle(entry(signer(), kty="oct", use=ABSENT)), "private or symmetric key material"),
         (bundle(entry(signer()), entry(signer(name="second"))), "two different keys with the kid"),
         (b'{"keys": {}}', "expected"),
         (b"[]", "object"),

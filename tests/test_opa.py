@@ -29,7 +29,7 @@ from .tokens import good
 PATH = "/v1/data/wallets/allow"
 TOKEN = good()
 TIMEOUT = 30.0  # seconds
-SHORT = 0.5  # seconds, for a server that would never answer
+SHORT = 3.0  # seconds, for a server that would never answer, or in a minute
 
 
 class Scripted:
@@ -168,7 +168,7 @@ def test_what_the_server_answers_is_what_the_caller_gets(
     with behind(tmp_path, opa(server, timeout=SHORT if late else TIMEOUT)) as receiver:
         began = time.monotonic()
         found = receiver.call(TOKEN)
-        assert time.monotonic() - began < 40 * SHORT or not late
+        assert time.monotonic() - began < 10 * SHORT or not late
     assert verdict(found) == (STATUS[reason], None if reason is None else reason.value)
     assert ("retry-after" in found.headers) is (reason is R.POLICY_UNAVAILABLE)
     assert "www-authenticate" not in found.headers
