@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from .interop import table
 from .interop.programs import COLUMNS, NAMES, PROGRAMS
+from .programs import ROOT, environment
 
 
 def report(
@@ -87,3 +90,16 @@ def test_the_docs_have_a_row_for_each_program() -> None:
         assert not {table.NO, table.MISSING} & set(cells.values()), row
         for column in program.needs:
             assert cells[column] != table.DASH, (row, column)
+
+
+def test_a_run_that_is_not_green_leaves_the_docs() -> None:
+    """The program tells what is missing, where no test has run, and the table of the last good run stays."""
+    docs = ROOT / "docs" / "interop.md"
+    before = docs.read_text(encoding="utf-8")
+    command = [sys.executable, "-m", "tests.interop", "--version"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "not green: jose, accepts: missing\n" in done.stdout
+    assert docs.read_text(encoding="utf-8") == before
