@@ -189,10 +189,7 @@ class _Row:
 
 
 def _trust(settings: Settings) -> TrustConfig:
-    from ..trust import TrustConfig
-
-    whole = settings.trust if isinstance(settings.trust, TrustConfig) else settings.trust.current
-    return whole.for_audiences(settings.audiences)
+    return settings.trusted.for_audiences(settings.audiences)
 
 
 def _read_secret(what: str) -> str:
